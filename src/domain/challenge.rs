@@ -1,0 +1,374 @@
+//! One started verification: what it is, and what may still be done with it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::id::{ChallengeId, Reference};
+use super::return_to::ReturnTo;
+use super::time::Timestamp;
+use super::user::UserId;
+
+/// The way a code reaches a phone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// A text message.
+    Sms,
+    /// A voice call.
+    Call,
+    /// A WhatsApp message.
+    Whatsapp,
+}
+
+impl Channel {
+    /// The word for it in forms, config, store, log and audit trail.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sms => "sms",
+            Self::Call => "call",
+            Self::Whatsapp => "whatsapp",
+        }
+    }
+
+    /// The authentication method reference (RFC 8176 section 2) of a code that came this way.
+    pub const fn method(self) -> &'static str {
+        match self {
+            Self::Sms => "sms",
+            Self::Call => "tel",
+            Self::Whatsapp => "otp",
+        }
+    }
+}
+
+impl FromStr for Channel {
+    type Err = NotAChannel;
+
+    fn from_str(text: &str) -> Result<Self, NotAChannel> {
+        [Self::Sms, Self::Call, Self::Whatsapp].into_iter().find(|c| c.as_str() == text).ok_or(NotAChannel)
+    }
+}
+
+/// The text is not a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a channel; one of \"sms\", \"call\", \"whatsapp\"")]
+pub struct NotAChannel;
+
+/// What a person typed as the code: four to ten digits. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Code(String);
+
+impl Code {
+    /// The digits, for the verifier and nobody else.
+    pub fn digits(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Code {
+    type Err = NotACode;
+
+    /// Reads `123456`, `123 456` and `123-456`.
+    fn from_str(text: &str) -> Result<Self, NotACode> {
+        if text.len() > 40 {
+            return Err(NotACode);
+        }
+        let digits: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
+        let well_formed = (4..=10).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        if well_formed { Ok(Self(digits)) } else { Err(NotACode) }
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Code(…)")
+    }
+}
+
+/// The text cannot be a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a code of digits")]
+pub struct NotACode;
+
+/// Whose failures and starts are counted together: one user under every spelling, or one stranger's input
+/// (as a keyed hash: what strangers type is not kept).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject(String);
+
+impl Subject {
+    /// A user of ours.
+    pub fn user(id: UserId) -> Self {
+        Self(format!("user:{}", id.0))
+    }
+
+    /// Somebody we do not know, by a keyed hash of what they typed.
+    pub fn stranger(hash: &str) -> Self {
+        Self(format!("stranger:{hash}"))
+    }
+
+    /// As the store has it.
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// As the store has it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What became of a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A code may be typed.
+    Open,
+    /// The right code was typed; nobody wins it again.
+    Accepted,
+    /// The person gave it up.
+    Cancelled,
+    /// Too many wrong codes.
+    Exhausted,
+}
+
+impl State {
+    /// The word for it in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Accepted => "accepted",
+            Self::Cancelled => "cancelled",
+            Self::Exhausted => "exhausted",
+        }
+    }
+
+    /// Reads it back; whatever is unknown can no longer be used.
+    pub fn from_stored(text: &str) -> Self {
+        match text {
+            "open" => Self::Open,
+            "accepted" => Self::Accepted,
+            "exhausted" => Self::Exhausted,
+            _ => Self::Cancelled,
+        }
+    }
+}
+
+/// What is known of the last message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The provider took it.
+    Sent,
+    /// The provider's answer was lost: it may be on its way.
+    Unconfirmed,
+}
+
+/// A started verification.
+#[derive(Clone, Debug)]
+pub struct Challenge {
+    /// Its name; the person's browser holds it.
+    pub id: ChallengeId,
+    /// What the person may read to their help desk.
+    pub reference: Reference,
+    /// Who is asked to prove their phone. `None`: nobody we know, no message went out, and no code is right.
+    pub user: Option<UserId>,
+    /// Whose failures count.
+    pub subject: Subject,
+    /// The masked number the page shows.
+    pub recipient: String,
+    /// Where the person wanted to go.
+    pub return_to: ReturnTo,
+    /// How the last code was sent.
+    pub channel: Channel,
+    /// When it was started.
+    pub created_at: Timestamp,
+    /// When the code stops working; resending does not move it.
+    pub expires_at: Timestamp,
+    /// When the last code was sent.
+    pub sent_at: Timestamp,
+    /// How many were sent.
+    pub sends: u32,
+    /// How many codes were looked at.
+    pub checks: u32,
+    /// How many may be.
+    pub max_checks: u32,
+    /// How long a code is, in digits.
+    pub code_length: u8,
+    /// What became of it.
+    pub state: State,
+    /// What is known of the last message.
+    pub delivery: Delivery,
+    /// The provider's own name for it, once known.
+    pub handle: Option<String>,
+}
+
+/// Why no code is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// Its time has passed.
+    Expired,
+    /// It was accepted before.
+    AlreadyUsed,
+    /// The person gave it up.
+    Cancelled,
+    /// It had its wrong codes.
+    TooManyChecks,
+}
+
+impl Challenge {
+    /// Whether the code may still be typed.
+    pub fn usable(&self, now: Timestamp) -> Result<(), Closed> {
+        match self.state {
+            State::Accepted => Err(Closed::AlreadyUsed),
+            State::Cancelled => Err(Closed::Cancelled),
+            State::Exhausted => Err(Closed::TooManyChecks),
+            State::Open if now >= self.expires_at => Err(Closed::Expired),
+            State::Open if self.checks >= self.max_checks => Err(Closed::TooManyChecks),
+            State::Open => Ok(()),
+        }
+    }
+
+    /// How long until another code may be sent the same way: thirty seconds, doubled with each one sent.
+    /// Another way is free at once, for a person who waits for a text that a landline never shows.
+    pub fn resend_wait(&self, channel: Channel, now: Timestamp) -> Duration {
+        if channel != self.channel {
+            return Duration::ZERO;
+        }
+        let wait = JOIN_WITHIN.saturating_mul(1 << self.sends.saturating_sub(1).min(5));
+        wait.saturating_sub(now.since(self.sent_at))
+    }
+
+    /// Whether a start for the same person joins this one and sends nothing: a double click, a reload, a second tab.
+    pub fn joins(&self, channel: Channel, now: Timestamp) -> bool {
+        self.channel == channel && self.usable(now).is_ok() && now.since(self.sent_at) < JOIN_WITHIN
+    }
+}
+
+/// A code sent so recently is on its way; another would only cost.
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a verifier says of a typed code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the right one.
+    Approved,
+    /// It is not.
+    WrongCode,
+    /// The provider looks at no more codes for this one.
+    TooManyChecks,
+    /// The provider knows nothing of it any more.
+    GoneOrExpired,
+}
+
+/// The proof that a verifier approved the code of one challenge. Only [`Challenge::judge`] makes one, and the
+/// store opens a session for nothing else.
+#[derive(Debug)]
+pub struct Approval {
+    challenge: ChallengeId,
+    user: UserId,
+    channel: Channel,
+}
+
+impl Approval {
+    /// The approved challenge.
+    pub const fn challenge(&self) -> ChallengeId {
+        self.challenge
+    }
+
+    /// Who proved their phone.
+    pub const fn user(&self) -> UserId {
+        self.user
+    }
+
+    /// How the code came.
+    pub const fn channel(&self) -> Channel {
+        self.channel
+    }
+}
+
+impl Challenge {
+    /// Turns a verdict into an approval. Nobody's challenge is never approved, whatever the verdict.
+    pub fn judge(&self, verdict: Verdict) -> Result<Approval, Verdict> {
+        match (verdict, self.user) {
+            (Verdict::Approved, Some(user)) => {
+                Ok(Approval { challenge: self.id, user, channel: self.channel })
+            }
+            (Verdict::Approved, None) => Err(Verdict::WrongCode),
+            (other, _) => Err(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(seconds)
+    }
+
+    fn challenge() -> Challenge {
+        Challenge {
+            id: ChallengeId::from_random([1; 16]),
+            reference: Reference::from_random([2; 5]),
+            user: Some(UserId(1)),
+            subject: Subject::user(UserId(1)),
+            recipient: "••• ••00".to_owned(),
+            return_to: ReturnTo::home(),
+            channel: Channel::Sms,
+            created_at: at(0),
+            expires_at: at(600),
+            sent_at: at(0),
+            sends: 1,
+            checks: 0,
+            max_checks: 5,
+            code_length: 6,
+            state: State::Open,
+            delivery: Delivery::Sent,
+            handle: None,
+        }
+    }
+
+    #[test]
+    fn codes_are_read_as_people_paste_them() {
+        for text in ["123456", " 123 456 ", "123-456", "123\u{a0}456"] {
+            assert_eq!(text.parse::<Code>().unwrap().digits(), "123456", "{text}");
+        }
+        for text in ["", "123", "12345678901", "12345a", "１２３４５６", "123456\0", &"1 ".repeat(30)] {
+            assert_eq!(text.parse::<Code>(), Err(NotACode), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_closes_at_its_second() {
+        assert_eq!(challenge().usable(at(599)), Ok(()));
+        assert_eq!(challenge().usable(at(600)), Err(Closed::Expired));
+    }
+
+    #[test]
+    fn a_used_up_challenge_looks_at_no_code() {
+        for (state, closed) in [
+            (State::Accepted, Closed::AlreadyUsed),
+            (State::Cancelled, Closed::Cancelled),
+            (State::Exhausted, Closed::TooManyChecks),
+        ] {
+            assert_eq!(Challenge { state, ..challenge() }.usable(at(1)), Err(closed));
+        }
+        assert_eq!(Challenge { checks: 5, ..challenge() }.usable(at(1)), Err(Closed::TooManyChecks));
+    }
+
+    #[test]
+    fn the_wait_for_another_code_doubles() {
+        let sent = |sends| Challenge { sends, ..challenge() };
+        assert_eq!(sent(1).resend_wait(Channel::Sms, at(10)), Duration::from_secs(20));
+        assert_eq!(sent(1).resend_wait(Channel::Sms, at(30)), Duration::ZERO);
+        assert_eq!(sent(2).resend_wait(Channel::Sms, at(30)), Duration::from_secs(30));
+        assert_eq!(sent(2).resend_wait(Channel::Call, at(30)), Duration::ZERO);
+    }
+
+    #[test]
+    fn only_a_known_user_is_approved() {
+        let approval = challenge().judge(Verdict::Approved).unwrap();
+        assert_eq!((approval.user(), approval.challenge()), (UserId(1), challenge().id));
+        let nobody = Challenge { user: None, ..challenge() };
+        assert_eq!(nobody.judge(Verdict::Approved).unwrap_err(), Verdict::WrongCode);
+        assert_eq!(challenge().judge(Verdict::WrongCode).unwrap_err(), Verdict::WrongCode);
+    }
+}

@@ -1,0 +1,67 @@
+//! What the audit trail records.
+
+use super::id::Reference;
+use super::time::Timestamp;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Somebody asked for a code.
+    ChallengeStarted,
+    /// A code was asked for again, or another way.
+    CodeResent,
+    /// The provider took the message.
+    CodeSent,
+    /// The provider did not, or its answer was lost.
+    SendFailed,
+    /// A wrong code was typed.
+    WrongCode,
+    /// The provider could not judge a code.
+    CheckFailed,
+    /// A limit stopped somebody.
+    LimitReached,
+    /// A session began.
+    SessionOpened,
+    /// Sessions ended before their time.
+    SessionEnded,
+    /// A user was added, changed or removed.
+    UserChanged,
+    /// A signing key was made.
+    KeyRotated,
+}
+
+impl What {
+    /// The word for it in the store and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ChallengeStarted => "challenge_started",
+            Self::CodeResent => "code_resent",
+            Self::CodeSent => "code_sent",
+            Self::SendFailed => "send_failed",
+            Self::WrongCode => "wrong_code",
+            Self::CheckFailed => "check_failed",
+            Self::LimitReached => "limit_reached",
+            Self::SessionOpened => "session_opened",
+            Self::SessionEnded => "session_ended",
+            Self::UserChanged => "user_changed",
+            Self::KeyRotated => "key_rotated",
+        }
+    }
+}
+
+/// One line of the audit trail. It holds no code, no secret and no whole phone number.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: What,
+    /// By which the person's help desk finds it.
+    pub reference: Option<Reference>,
+    /// The user concerned, when it is one we know.
+    pub user: Option<String>,
+    /// The client address; empty for the command line.
+    pub client: String,
+    /// In a few words, what else is worth knowing.
+    pub detail: String,
+}
