@@ -1,0 +1,117 @@
+//! From a file to [`Settings`] that cannot be wrong, or to every problem of the file at once.
+
+mod provider;
+mod reader;
+mod route;
+mod secret;
+mod sections;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+pub use provider::{Credentials, Provider, Twilio};
+pub use reader::Problem;
+pub use route::{Route, Upstream};
+pub use sections::{
+    Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session, Store,
+    TlsFiles,
+};
+
+use reader::Document;
+
+/// What the whole configuration says. A value of this type has been checked: nothing in it needs checking again.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen and as what.
+    pub server: Server,
+    /// What lies behind, at least one.
+    pub routes: Vec<Route>,
+    /// Who sends codes.
+    pub provider: Provider,
+    /// How people are challenged.
+    pub challenge: Challenge,
+    /// How long they stay.
+    pub session: Session,
+    /// How often they may try.
+    pub limits: Limits,
+    /// Where state is kept.
+    pub store: Store,
+    /// Where health is told.
+    pub observe: Observe,
+    /// What is written down.
+    pub log: Log,
+}
+
+/// Every problem of one file.
+#[derive(Debug)]
+pub struct Problems {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it, in the order of its lines; never empty.
+    pub list: Vec<Problem>,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, problem) in self.list.iter().enumerate() {
+            if place > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}:{problem}", self.file.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// Reads a file.
+    pub fn load(file: &Path) -> Result<Self, Problems> {
+        let text = std::fs::read_to_string(file).map_err(|error| Problems {
+            file: file.to_owned(),
+            list: vec![Problem::of_file(&format!(
+                "cannot be read: {error}; name another file with --config"
+            ))],
+        })?;
+        Self::parse(&text).map_err(|list| Problems { file: file.to_owned(), list })
+    }
+
+    /// Reads the text of a file.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let document = Document::parse(text)?;
+        let settings = read(&document);
+        document.into_result(settings)
+    }
+}
+
+fn read(document: &Document<'_>) -> Option<Settings> {
+    let top = document.top();
+    let server = sections::server(&top.section("server"));
+    let host = server.as_ref().map(|server| server.public_url.host.clone());
+    let state_directory = server.as_ref().map(|server| server.state_directory.clone()).unwrap_or_default();
+    let settings = (
+        route::routes(&top, host.as_deref()),
+        provider::provider(&top),
+        sections::challenge(&top.section("challenge"), host.as_deref()),
+        sections::session(&top.section("session")),
+        sections::limits(&top.section("limits")),
+        sections::store(&top.section("store"), &state_directory),
+        sections::observe(&top.section("observe")),
+        sections::log(&top.section("log")),
+    );
+    top.finish();
+    let (routes, provider, challenge, session, limits, store, observe, log) = settings;
+    Some(Settings {
+        server: server?,
+        routes: routes?,
+        provider: provider?,
+        challenge: challenge?,
+        session: session?,
+        limits: limits?,
+        store: store?,
+        observe: observe?,
+        log: log?,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! A TOML document read key by key: each problem is noted with its line and reading goes on, and what no one
+//! asked for is a problem too.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// The line it stands on, from 1.
+    pub line: usize,
+    /// The key, `limits.starts_per_number`; empty when it is the file as a whole.
+    pub key: String,
+    /// What is wrong.
+    pub reason: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl Problem {
+    fn new(line: usize, key: &str, text: &str) -> Self {
+        let (reason, remedy) = text.split_once("; ").unwrap_or((text, ""));
+        Self { line, key: key.to_owned(), reason: reason.to_owned(), remedy: remedy.to_owned() }
+    }
+
+    /// A problem of the file, not of a line in it.
+    pub(super) fn of_file(text: &str) -> Self {
+        Self::new(1, "", text)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.line)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.reason)?;
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, "; {}", self.remedy) }
+    }
+}
+
+/// A parsed text and the problems found in it so far.
+pub(super) struct Document<'t> {
+    text: &'t str,
+    root: Spanned<DeTable<'t>>,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl<'t> Document<'t> {
+    pub(super) fn parse(text: &'t str) -> Result<Self, Vec<Problem>> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let document = Self { text, root, problems: RefCell::default() };
+        for error in &errors {
+            let line = document.line(&error.span().unwrap_or_default());
+            document.note(Problem::new(line, "", &format!("not TOML: {}", error.message().trim())));
+        }
+        if errors.is_empty() { Ok(document) } else { Err(document.problems.into_inner()) }
+    }
+
+    pub(super) fn top(&self) -> Section<'_> {
+        Section::new(self, String::new(), Some(self.root.get_ref()), 0..0)
+    }
+
+    /// The value, when there is one and nothing was wrong on the way to it.
+    pub(super) fn into_result<T>(self, value: Option<T>) -> Result<T, Vec<Problem>> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|problem| problem.line);
+        match value {
+            Some(value) if problems.is_empty() => Ok(value),
+            _ => Err(problems),
+        }
+    }
+
+    fn note(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        self.text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1
+    }
+}
+
+/// One table of the document, absent or present.
+pub(super) struct Section<'d> {
+    document: &'d Document<'d>,
+    path: String,
+    table: Option<&'d DeTable<'d>>,
+    span: Range<usize>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'d> Section<'d> {
+    fn new(
+        document: &'d Document<'d>,
+        path: String,
+        table: Option<&'d DeTable<'d>>,
+        span: Range<usize>,
+    ) -> Self {
+        Self { document, path, table, span, asked: RefCell::default() }
+    }
+
+    pub(super) const fn is_present(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// Whether the key is there, well written or not.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    fn get(&self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
+        self.asked.borrow_mut().push(key);
+        self.table?.get(key)
+    }
+
+    fn key(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Notes a problem with a key, on the key's own line where it is present. `text` is `reason; remedy`.
+    pub(super) fn problem(&self, key: &'static str, text: &str) {
+        let span =
+            self.table.and_then(|table| table.get(key)).map_or_else(|| self.span.clone(), Spanned::span);
+        self.document.note(Problem::new(self.document.line(&span), &self.key(key), text));
+    }
+
+    /// The value of a key, or `None` when it is absent. A value that cannot be read is noted, and is `None`.
+    pub(super) fn value<T>(
+        &self,
+        key: &'static str,
+        read: impl Fn(&DeValue<'_>) -> Result<T, String>,
+    ) -> Option<T> {
+        match read(self.get(key)?.get_ref()) {
+            Ok(value) => Some(value),
+            Err(text) => {
+                self.problem(key, &text);
+                None
+            }
+        }
+    }
+
+    /// The text of a key, read by its type.
+    pub(super) fn text<T: FromStr<Err: fmt::Display>>(&self, key: &'static str) -> Option<T> {
+        self.value(key, parsed)
+    }
+
+    /// A list of texts; absent is empty.
+    pub(super) fn list<T: FromStr<Err: fmt::Display>>(&self, key: &'static str) -> Vec<T> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let Some(items) = value.get_ref().as_array() else {
+            self.problem(key, "not a list; write [\"…\"]");
+            return Vec::new();
+        };
+        let mut read = Vec::new();
+        for item in items {
+            match parsed(item.get_ref()) {
+                Ok(value) => read.push(value),
+                Err(text) => {
+                    let line = self.document.line(&item.span());
+                    self.document.note(Problem::new(line, &self.key(key), &text));
+                }
+            }
+        }
+        read
+    }
+
+    /// The table under a key.
+    pub(super) fn section(&self, key: &'static str) -> Self {
+        let value = self.get(key);
+        let table = value.and_then(|value| value.get_ref().as_table());
+        if value.is_some() && table.is_none() {
+            self.problem(key, &format!("not a section; write [{}] on a line of its own", self.key(key)));
+        }
+        let span = value.map_or_else(|| self.span.clone(), Spanned::span);
+        Self::new(self.document, self.key(key), table, span)
+    }
+
+    /// The tables of a repeated section, `[[route]]`.
+    pub(super) fn sections(&self, key: &'static str) -> Vec<Self> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let tables = value.get_ref().as_array().map(|items| items.iter().collect::<Vec<_>>());
+        let Some(items) = tables.filter(|items| items.iter().all(|item| item.get_ref().is_table())) else {
+            self.problem(key, &format!("a repeated section; write [[{key}]]"));
+            return Vec::new();
+        };
+        let several = items.len() > 1;
+        let path = |place: usize| if several { format!("{key}[{place}]") } else { key.to_owned() };
+        let section = |(place, item): (usize, &'d Spanned<DeValue<'d>>)| {
+            Self::new(self.document, path(place + 1), item.get_ref().as_table(), item.span())
+        };
+        items.into_iter().enumerate().map(section).collect()
+    }
+
+    /// Notes every key that nobody asked for.
+    pub(super) fn finish(&self) {
+        let asked = self.asked.borrow();
+        for (key, _) in self.table.into_iter().flatten() {
+            let name = key.get_ref().as_ref();
+            if !asked.contains(&name) {
+                let known = nearest(name, &asked);
+                let text = format!("unknown key; {known}");
+                self.document.note(Problem::new(self.document.line(&key.span()), &self.key(name), &text));
+            }
+        }
+    }
+}
+
+fn parsed<T: FromStr<Err: fmt::Display>>(value: &DeValue<'_>) -> Result<T, String> {
+    let text = value.as_str().ok_or_else(|| "not a text; write it in quotes".to_owned())?;
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// A whole number of at most `most`.
+pub(super) fn integer(most: u64) -> impl Fn(&DeValue<'_>) -> Result<u64, String> {
+    move |value| {
+        let number =
+            value.as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+        number
+            .filter(|n| *n <= most)
+            .ok_or_else(|| format!("not a number; write a whole number from 0 to {most}"))
+    }
+}
+
+fn nearest(name: &str, known: &[&'static str]) -> String {
+    let close = known.iter().filter(|key| distance(name, key) <= 3).min_by_key(|key| distance(name, key));
+    close
+        .map_or_else(|| format!("known here: {}", known.join(", ")), |key| format!("did you mean \"{key}\"?"))
+}
+
+/// Levenshtein's distance, for keys of a few letters.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,386 @@
+//! The sections that stand once: server, challenge, session, limits, store, observe, log.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::reader::{Section, integer};
+use super::secret::environment;
+use crate::domain::challenge::Channel;
+use crate::domain::limits::Rate;
+use crate::domain::phone::Region;
+use crate::domain::time::parse_duration;
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where to accept connections.
+    pub listen: Vec<Listen>,
+    /// What people type.
+    pub public_url: PublicUrl,
+    /// Where keys and the embedded store live.
+    pub state_directory: PathBuf,
+    /// Threads that serve requests; 0 is one for each core.
+    pub workers: usize,
+    /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long requests under way may take once the gateway is told to stop.
+    pub drain_timeout: Duration,
+    /// Connections open at once, over all workers.
+    pub max_connections: usize,
+    /// Certificate and key, when the gateway speaks TLS itself.
+    pub tls: Option<TlsFiles>,
+}
+
+/// A place to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        if text.starts_with("fd:") {
+            return Err(
+                "this version opens its own sockets; write an address like \"0.0.0.0:443\"".to_owned()
+            );
+        }
+        let example =
+            "not an address; write one like \"0.0.0.0:443\", \"[::]:443\" or \"unix:/run/vestibule.sock\"";
+        text.parse().map(Self::Tcp).map_err(|_| example.to_owned())
+    }
+}
+
+/// The URL people type: scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// Whether it is https.
+    pub secure: bool,
+    /// Its host, lower case.
+    pub host: String,
+}
+
+impl PublicUrl {
+    /// `http` or `https`.
+    pub const fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let wrong = "not the URL of a site; write scheme and host only, like \"https://wiki.example.com\"";
+        let url = url::Url::parse(text).map_err(|_| wrong)?;
+        let bare = url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty();
+        let secure = match url.scheme() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(wrong),
+        };
+        let host = url.host_str().filter(|_| bare).ok_or(wrong)?.to_owned();
+        Ok(Self { secure, host })
+    }
+}
+
+/// `[server.tls]`
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The chain, PEM, leaf first.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub private_key: PathBuf,
+}
+
+/// `[challenge]`
+#[derive(Clone, Debug)]
+pub struct Challenge {
+    /// What people type first.
+    pub identify_by: IdentifyBy,
+    /// The country of numbers typed without one.
+    pub default_region: Option<Region>,
+    /// The countries whose numbers are looked at; empty is all.
+    pub allowed_regions: Vec<Region>,
+    /// The ways codes are sent; the first is taken unless the person asks for another.
+    pub channels: Vec<Channel>,
+    /// The name on the pages and in the message.
+    pub brand: String,
+    /// A directory whose templates and languages stand before the built-in ones.
+    pub templates: Option<PathBuf>,
+}
+
+/// What people type first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentifyBy {
+    /// Their phone number.
+    Phone,
+    /// Their user name.
+    Name,
+}
+
+/// `[session]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// A session unused for so long is over.
+    pub idle_timeout: Duration,
+    /// A session is over after so long, used or not.
+    pub absolute_timeout: Duration,
+}
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Codes asked for, by phone number.
+    pub starts_per_number: Rate,
+    /// Codes asked for, by user.
+    pub starts_per_user: Rate,
+    /// Codes asked for, by client address.
+    pub starts_per_address: Rate,
+    /// Codes typed, by challenge.
+    pub checks_per_challenge: Rate,
+    /// Codes typed, by client address.
+    pub checks_per_address: Rate,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The SQLite file.
+    pub file: PathBuf,
+}
+
+/// `[observe]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observe {
+    /// Where health is told.
+    pub listen: SocketAddr,
+    /// Whether somebody wrote that address down, so that not getting it is an error.
+    pub explicit: bool,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Which lines are written: a level, or a filter of tracing's.
+    pub level: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+pub(super) fn server(section: &Section<'_>) -> Option<Server> {
+    let listen: Vec<Listen> = section.list("listen");
+    if !section.has("listen") {
+        section.problem("listen", "nowhere to listen; write an address like [\"0.0.0.0:443\"]");
+    }
+    let public_url: Option<PublicUrl> = section.text("public_url");
+    if !section.has("public_url") {
+        section.problem("public_url", "missing; write what people type, like \"https://wiki.example.com\"");
+    }
+    let state_directory: Option<PathBuf> = section.text("state_directory");
+    let workers = section.value("workers", integer(1_024)).unwrap_or(0);
+    let trusted_proxies: Vec<IpNet> = section.list("trusted_proxies");
+    if trusted_proxies.iter().any(|net| net.prefix_len() == 0) {
+        let text = "everybody would be trusted to name their own address; list the proxies' networks";
+        section.problem("trusted_proxies", text);
+    }
+    let drain_timeout = duration(section, "drain_timeout", Duration::from_secs(30));
+    let max_connections = section.value("max_connections", integer(1_000_000)).unwrap_or(10_000);
+    let tls = tls(&section.section("tls"));
+    if tls.is_some() && public_url.as_ref().is_some_and(|url| !url.secure) {
+        section
+            .problem("public_url", "http, but [server.tls] is set; write https://…, or remove [server.tls]");
+    }
+    section.finish();
+    Some(Server {
+        listen,
+        public_url: public_url?,
+        state_directory: state_directory
+            .or_else(given_state_directory)
+            .unwrap_or_else(|| STATE_DIRECTORY.into()),
+        workers: usize::try_from(workers).unwrap_or(0),
+        trusted_proxies,
+        drain_timeout,
+        max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX).max(1),
+        tls,
+    })
+}
+
+const STATE_DIRECTORY: &str = "/var/lib/vestibule";
+
+/// What the service manager gives (systemd.exec(5), `StateDirectory=`): a list, of which the first is ours.
+fn given_state_directory() -> Option<PathBuf> {
+    environment("STATE_DIRECTORY").and_then(|list| list.split(':').next().map(PathBuf::from))
+}
+
+fn tls(section: &Section<'_>) -> Option<TlsFiles> {
+    if !section.is_present() {
+        return None;
+    }
+    let file = |key: &'static str| {
+        let path: Option<PathBuf> = section.text(key);
+        match &path {
+            None => section.problem(key, "missing; write the path of a PEM file"),
+            Some(path) => {
+                if let Err(error) = std::fs::File::open(path) {
+                    let text =
+                        format!("{} cannot be read: {error}; check the path and its owner", path.display());
+                    section.problem(key, &text);
+                }
+            }
+        }
+        path
+    };
+    let (certificate, private_key) = (file("certificate"), file("private_key"));
+    section.finish();
+    Some(TlsFiles { certificate: certificate?, private_key: private_key? })
+}
+
+pub(super) fn challenge(section: &Section<'_>, host: Option<&str>) -> Option<Challenge> {
+    let names = [("phone", IdentifyBy::Phone), ("name", IdentifyBy::Name)];
+    let identify_by = one_of(section, "identify_by", &names, Some(IdentifyBy::Phone));
+    one_of(section, "first_factor", &[("none", ())], Some(()));
+    let default_region = section.text("default_region");
+    let allowed_regions = section.list("allowed_regions");
+    let mut channels: Vec<Channel> = section.list("channels");
+    if channels.is_empty() {
+        channels = vec![Channel::Sms, Channel::Call];
+    }
+    let brand = brand(section).unwrap_or_else(|| host.unwrap_or("Vestibule").chars().take(30).collect());
+    let templates: Option<PathBuf> = section.text("templates");
+    if templates.as_ref().is_some_and(|directory| !directory.is_dir()) {
+        section
+            .problem("templates", "not a directory; create it, or leave the key out for the built-in pages");
+    }
+    section.finish();
+    Some(Challenge { identify_by: identify_by?, default_region, allowed_regions, channels, brand, templates })
+}
+
+/// At most 30 characters with at most four digits, which is what providers take.
+fn brand(section: &Section<'_>) -> Option<String> {
+    section.value("brand", |value| {
+        let text = value.as_str().unwrap_or_default().trim();
+        let digits = text.chars().filter(char::is_ascii_digit).count();
+        let fits =
+            !text.is_empty() && text.chars().count() <= 30 && digits <= 4 && !text.contains(char::is_control);
+        let wrong = "does not fit into a message; use 1 to 30 characters with at most four digits";
+        if fits { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
+    })
+}
+
+pub(super) fn session(section: &Section<'_>) -> Option<Session> {
+    let session = Session {
+        idle_timeout: duration(section, "idle_timeout", Duration::from_secs(3_600)),
+        absolute_timeout: duration(section, "absolute_timeout", Duration::from_secs(12 * 3_600)),
+    };
+    if session.idle_timeout > session.absolute_timeout {
+        section.problem("idle_timeout", "longer than absolute_timeout; make it shorter or equal");
+    }
+    section.finish();
+    Some(session)
+}
+
+pub(super) fn limits(section: &Section<'_>) -> Option<Limits> {
+    let rate = |key, count, seconds| {
+        section.text(key).unwrap_or_else(|| Rate::new(count, Duration::from_secs(seconds)))
+    };
+    let limits = Limits {
+        starts_per_number: rate("starts_per_number", 5, 3_600),
+        starts_per_user: rate("starts_per_user", 20, 86_400),
+        starts_per_address: rate("starts_per_address", 30, 600),
+        checks_per_challenge: rate("checks_per_challenge", 10, 300),
+        checks_per_address: rate("checks_per_address", 60, 600),
+    };
+    section.finish();
+    Some(limits)
+}
+
+pub(super) fn store(section: &Section<'_>, state_directory: &Path) -> Option<Store> {
+    let file = section.value("url", |value| {
+        let text = value.as_str().unwrap_or_default();
+        let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+        let wrong = "not a store of this version; write \"sqlite:/var/lib/vestibule/vestibule.db\"";
+        path.map(PathBuf::from).ok_or_else(|| wrong.to_owned())
+    });
+    section.finish();
+    Some(Store { file: file.unwrap_or_else(|| state_directory.join("vestibule.db")) })
+}
+
+pub(super) fn observe(section: &Section<'_>) -> Option<Observe> {
+    let listen: Option<SocketAddr> = section.value("listen", |value| {
+        let wrong = "not an address; write one like \"127.0.0.1:9464\"";
+        value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| wrong.to_owned())
+    });
+    section.finish();
+    Some(Observe {
+        listen: listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9_464))),
+        explicit: listen.is_some(),
+    })
+}
+
+pub(super) fn log(section: &Section<'_>) -> Option<Log> {
+    let format = one_of(
+        section,
+        "format",
+        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        Some(LogFormat::Text),
+    );
+    let level = section.value("level", |value| {
+        let text = value.as_str().unwrap_or_default();
+        let wrong = "not a level; one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"";
+        let known = ["error", "warn", "info", "debug", "trace"].contains(&text);
+        if known { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
+    });
+    section.finish();
+    Some(Log { format: format?, level: level.unwrap_or_else(|| "info".to_owned()) })
+}
+
+/// A duration, or its default.
+pub(super) fn duration(section: &Section<'_>, key: &'static str, default: Duration) -> Duration {
+    let read = section.value(key, |value| {
+        parse_duration(value.as_str().unwrap_or_default()).map_err(|error| error.to_string())
+    });
+    read.unwrap_or(default)
+}
+
+/// One of a few words. Without a default the key must be there.
+pub(super) fn one_of<T: Copy>(
+    section: &Section<'_>,
+    key: &'static str,
+    words: &[(&str, T)],
+    default: Option<T>,
+) -> Option<T> {
+    let list = || words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+    let value = section.value(key, |value| {
+        let text = value.as_str().unwrap_or_default();
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+        found.ok_or_else(|| format!("not known; write {}", list()))
+    });
+    if default.is_none() && !section.has(key) {
+        section.problem(key, &format!("missing; write {}", list()));
+    }
+    value.or(default)
+}

@@ -1,0 +1,182 @@
+//! Random bytes, keyed hashes, and sealing secrets for the store. All of it is aws-lc's.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::{hkdf, hmac, rand};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+/// Random bytes of the operating system's source.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+/// The key under which secrets rest in the store and strangers' input is hashed: a file beside the store,
+/// readable by its owner only.
+pub struct MasterKey {
+    sealing: RandomizedNonceKey,
+    hashing: hmac::Key,
+}
+
+/// Why there is no master key.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    /// It cannot be read or made.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others may read it.
+    #[error("{path} can be read by others; run: chmod 600 {path}", path = path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is no key.
+    #[error("{path} holds no key of 32 bytes; restore it from a backup (without it all sessions end)", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl MasterKey {
+    /// Derives both uses from 32 bytes, so that neither tells of the other.
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"vestibule");
+        let pseudo_random = salt.extract(bytes);
+        let derive = |purpose: &[u8]| {
+            let mut key = [0; 32];
+            let info = [purpose];
+            let output = pseudo_random.expand(&info, hkdf::HKDF_SHA256);
+            output.and_then(|okm| okm.fill(&mut key)).expect("32 bytes is one block of HKDF-SHA256");
+            key
+        };
+        Self {
+            sealing: RandomizedNonceKey::new(&AES_256_GCM, &derive(b"seal"))
+                .expect("32 bytes is a key of AES-256"),
+            hashing: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"hash")),
+        }
+    }
+
+    /// Reads the key file of a state directory, making it first when there is none.
+    pub fn open(directory: &Path) -> Result<Self, MasterKeyError> {
+        let path = directory.join("master.key");
+        let failed = |source| MasterKeyError::File { path: path.clone(), source };
+        if !path.exists() {
+            create(&path).map_err(failed)?;
+        }
+        let metadata = fs::metadata(&path).map_err(failed)?;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            return Err(MasterKeyError::Exposed { path });
+        }
+        let text = fs::read_to_string(&path).map_err(failed)?;
+        let bytes = STANDARD.decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        bytes.map(|bytes| Self::new(&bytes)).ok_or(MasterKeyError::Malformed { path })
+    }
+
+    /// Encrypts for the store; `context` must be the same when opening.
+    pub fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {
+        let mut sealed = plain.to_vec();
+        let nonce = self.sealing.seal_in_place_append_tag(Aad::from(context.as_bytes()), &mut sealed);
+        let nonce = nonce.expect("a short secret can be sealed");
+        [nonce.as_ref().as_slice(), &sealed].concat()
+    }
+
+    /// Decrypts what [`MasterKey::seal`] made; `None` when it was changed, or made by another key.
+    pub fn unseal(&self, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, body) = sealed.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut body = body.to_vec();
+        let plain = self.sealing.open_in_place(nonce, Aad::from(context.as_bytes()), &mut body).ok()?;
+        Some(plain.to_vec())
+    }
+
+    /// A hash that nobody without the key can compute, 22 characters.
+    pub fn hash(&self, purpose: &str, text: &str) -> String {
+        let mut context = hmac::Context::with_key(&self.hashing);
+        context.update(purpose.as_bytes());
+        context.update(&[0]);
+        context.update(text.as_bytes());
+        URL_SAFE_NO_PAD.encode(&context.sign().as_ref()[..16])
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+/// Written aside and linked into place, so that of two first starts one wins whole.
+fn create(path: &Path) -> io::Result<()> {
+    let aside = path.with_extension(format!("new-{}", u64::from_ne_bytes(random())));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    writeln!(file, "{}", STANDARD.encode(random::<32>()))?;
+    file.sync_all()?;
+    give_to_owner_of_directory(&aside);
+    let linked = fs::hard_link(&aside, path);
+    fs::remove_file(&aside)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// What root makes in the service's directory belongs to the service: a command run by an administrator before
+/// the first start must not lock it out. Anybody else may not do this, and need not.
+pub fn give_to_owner_of_directory(file: &Path) {
+    let owner = file.parent().and_then(|directory| fs::metadata(directory).ok());
+    if let Some(owner) = owner {
+        let _ = std::os::unix::fs::chown(file, Some(owner.uid()), Some(owner.gid()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_opens_in_its_context_only() {
+        let key = MasterKey::new(&[1; 32]);
+        let sealed = key.seal("signing_key", b"secret");
+        assert_eq!(key.unseal("signing_key", &sealed).as_deref(), Some(b"secret".as_slice()));
+        assert_eq!(key.unseal("other", &sealed), None);
+        assert_eq!(MasterKey::new(&[2; 32]).unseal("signing_key", &sealed), None);
+        assert_eq!(key.unseal("signing_key", &sealed[..5]), None);
+    }
+
+    #[test]
+    fn the_key_file_is_made_once_and_for_its_owner_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = MasterKey::open(directory.path()).unwrap();
+        let second = MasterKey::open(directory.path()).unwrap();
+        assert_eq!(first.hash("number", "x"), second.hash("number", "x"));
+        assert_ne!(first.hash("number", "x"), first.hash("name", "x"));
+        let path = directory.path().join("master.key");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(MasterKey::open(directory.path()), Err(MasterKeyError::Exposed { .. })));
+    }
+
+    #[test]
+    fn a_broken_key_file_is_refused_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("master.key");
+        fs::write(&path, "nonsense").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(matches!(MasterKey::open(directory.path()), Err(MasterKeyError::Malformed { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "nonsense");
+    }
+}
