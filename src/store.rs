@@ -1,0 +1,269 @@
+//! What must not be forgotten: users, challenges, limits, sessions, keys, the audit trail.
+//!
+//! One narrow trait. Each method is one transaction named for its intent, so no caller ever reads, thinks and
+//! writes back. Not found is an answer, not an error.
+
+pub mod sqlite;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::challenge::{Approval, Challenge, Channel, Closed, Delivery, State, Subject};
+use crate::domain::event::Event;
+use crate::domain::id::{ChallengeId, SessionId};
+use crate::domain::limits::{FailureStop, Failures, Rate};
+use crate::domain::phone::PhoneNumber;
+use crate::domain::session::{Session, SessionEnd};
+use crate::domain::time::Timestamp;
+use crate::domain::user::{User, UserId, UserName};
+
+/// What a store answers, later.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// The store could not do its work; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database said no.
+    #[error("the store failed: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// It holds what no version of ours writes.
+    #[error("the store holds something unreadable in {0}")]
+    Corrupt(&'static str),
+    /// It was made by a newer version.
+    #[error("the store has schema {found}, this version knows {known}; run the newer version")]
+    Newer {
+        /// What it has.
+        found: i64,
+        /// What we know.
+        known: i64,
+    },
+    /// Its thread has ended.
+    #[error("the store has been closed")]
+    Closed,
+}
+
+/// A user to add.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// Their name.
+    pub name: UserName,
+    /// Where their codes go.
+    pub phone_number: PhoneNumber,
+}
+
+/// What is already somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// The name.
+    #[error("there is a user {0} already")]
+    Name(UserName),
+    /// The phone number of the user with the first name is that of the second.
+    #[error("the phone number of {0} is that of {1} already")]
+    PhoneNumber(UserName, UserName),
+}
+
+/// How a user is looked up.
+#[derive(Clone, Debug)]
+pub enum UserKey {
+    /// By name.
+    Name(UserName),
+    /// By the number they typed.
+    PhoneNumber(PhoneNumber),
+    /// By their number in the store.
+    Id(UserId),
+}
+
+/// What an administrator does to a user. All but `Enable` end the user's sessions in the same transaction.
+#[derive(Clone, Debug)]
+pub enum UserChange {
+    /// Codes go to another phone, not yet verified.
+    SetPhone(PhoneNumber),
+    /// They are shut out.
+    Disable,
+    /// They are let in again, and their wrong codes are forgotten.
+    Enable,
+    /// They are forgotten.
+    Remove,
+}
+
+/// Something counted, and how often it may be.
+#[derive(Clone, Debug)]
+pub struct Spend {
+    /// What is counted together.
+    pub key: String,
+    /// How often.
+    pub rate: Rate,
+}
+
+/// What a start came to.
+#[derive(Clone, Debug)]
+pub enum Opened {
+    /// A code must be sent.
+    Send(Challenge),
+    /// A code sent a moment ago serves this challenge too; nothing is sent.
+    Joined(Challenge),
+}
+
+/// Why nothing further is done with a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is none of that name.
+    Unknown,
+    /// It is over.
+    Closed(Closed),
+    /// Too often; so long to wait.
+    TooOften(Duration),
+    /// Too many wrong codes in a row.
+    Failures(FailureStop),
+}
+
+/// A session to open.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its name.
+    pub id: SessionId,
+    /// When it ends, used or not.
+    pub expires_at: Timestamp,
+    /// The client address it begins from.
+    pub client: String,
+}
+
+/// Which sessions are meant.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// One.
+    One(SessionId),
+    /// All of a user.
+    Of(UserName),
+    /// All.
+    All,
+}
+
+/// What other processes changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A session ended before its time.
+    SessionEnded(SessionId, SessionEnd),
+    /// A signing key was added.
+    KeysChanged,
+}
+
+/// A signing key as it rests in the store.
+#[derive(Clone, Debug)]
+pub struct StoredKey {
+    /// Its name in tokens.
+    pub kid: String,
+    /// Its bytes, sealed.
+    pub sealed: Vec<u8>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When a newer one took over.
+    pub retired_at: Option<Timestamp>,
+}
+
+/// A line of the audit trail as it was written.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its place, from 1.
+    pub number: i64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: String,
+    /// The help desk's reference.
+    pub reference: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The client address.
+    pub client: String,
+    /// What else.
+    pub detail: String,
+}
+
+/// The store. `Err` means that it could not do its work, never that the answer is no.
+pub trait Store: Debug + Send + Sync {
+    /// Adds all of them, or, when one is in the way, none.
+    fn add_users(&self, users: Vec<NewUser>, now: Timestamp) -> Answer<'_, Result<(), Conflict>>;
+    /// All users by name.
+    fn users(&self) -> Answer<'_, Vec<User>>;
+    /// One user.
+    fn user(&self, key: UserKey) -> Answer<'_, Option<User>>;
+    /// Changes a user; false when there is none.
+    fn change_user(
+        &self,
+        name: UserName,
+        change: UserChange,
+        now: Timestamp,
+    ) -> Answer<'_, Result<bool, Conflict>>;
+    /// How many wrong codes in a row.
+    fn failures(&self, subject: Subject) -> Answer<'_, Failures>;
+
+    /// Counts every spend and opens a challenge, joining a recent one of the same subject. When one spend is too
+    /// much nothing is counted; the answer is the longest wait.
+    fn open_challenge(
+        &self,
+        new: Challenge,
+        spends: Vec<Spend>,
+        now: Timestamp,
+    ) -> Answer<'_, Result<Opened, Duration>>;
+    /// One challenge.
+    fn challenge(&self, id: ChallengeId) -> Answer<'_, Option<Challenge>>;
+    /// Counts every spend and another sending of a challenge.
+    fn spend_resend(
+        &self,
+        id: ChallengeId,
+        channel: Channel,
+        spends: Vec<Spend>,
+        now: Timestamp,
+    ) -> Answer<'_, Result<Challenge, Refused>>;
+    /// Records what became of the last message, for this challenge and those that joined it.
+    fn record_delivery(&self, id: ChallengeId, delivery: Delivery, handle: Option<String>) -> Answer<'_, ()>;
+    /// Counts a check against the challenge, its rate and its subject's failures, before anybody looks at the code.
+    fn spend_check(
+        &self,
+        id: ChallengeId,
+        rate: Rate,
+        now: Timestamp,
+    ) -> Answer<'_, Result<Challenge, Refused>>;
+    /// Takes one failure back: the code could not be judged.
+    fn refund_failure(&self, subject: Subject) -> Answer<'_, ()>;
+    /// Ends an open challenge without success.
+    fn close_challenge(&self, id: ChallengeId, state: State) -> Answer<'_, ()>;
+    /// Turns an approval into a session: for one caller only, and only while the user may sign in. Clears the
+    /// user's failures and marks the phone as verified.
+    fn accept_challenge(
+        &self,
+        approval: Approval,
+        new: NewSession,
+        now: Timestamp,
+    ) -> Answer<'_, Option<Session>>;
+
+    /// One session, ended or not.
+    fn session(&self, id: SessionId) -> Answer<'_, Option<Session>>;
+    /// All that have neither ended nor expired.
+    fn sessions(&self, now: Timestamp) -> Answer<'_, Vec<Session>>;
+    /// Moves the last use of sessions forward.
+    fn touch_sessions(&self, seen: Vec<(SessionId, Timestamp)>) -> Answer<'_, ()>;
+    /// Ends sessions that have not ended; how many.
+    fn end_sessions(&self, which: Which, end: SessionEnd, now: Timestamp) -> Answer<'_, usize>;
+    /// The number of the newest change.
+    fn last_change(&self) -> Answer<'_, i64>;
+    /// All changes after a number, with the number of the newest.
+    fn changes_after(&self, number: i64) -> Answer<'_, (i64, Vec<Change>)>;
+
+    /// All signing keys, oldest first.
+    fn signing_keys(&self) -> Answer<'_, Vec<StoredKey>>;
+    /// Adds a key that signs from now on. With `only_first` nothing happens when there is one.
+    fn add_signing_key(&self, key: StoredKey, only_first: bool) -> Answer<'_, ()>;
+
+    /// Writes lines of the audit trail.
+    fn append_audit(&self, events: Vec<Event>) -> Answer<'_, ()>;
+    /// The newest lines, oldest first, of one reference or of all.
+    fn audit(&self, reference: Option<String>, most: usize) -> Answer<'_, Vec<Recorded>>;
+
+    /// Forgets some of what no rule needs any more: challenges and sessions over for a day, old spends, changes
+    /// and keys. How many rows went.
+    fn purge(&self, now: Timestamp, key_lifetime: Duration) -> Answer<'_, usize>;
+}

@@ -1,0 +1,246 @@
+//! Challenges, limits and failures, as transactions.
+
+use std::time::Duration;
+
+use rusqlite::{Transaction, params};
+
+use super::rows::{all, challenge, one, user};
+use crate::domain::challenge::{Approval, Challenge, Channel, Delivery, State, Subject};
+use crate::domain::id::ChallengeId;
+use crate::domain::limits::{Failures, Rate};
+use crate::domain::session::Session;
+use crate::domain::time::Timestamp;
+use crate::domain::user::UserId;
+use crate::store::{NewSession, Opened, Refused, Spend, StoreError};
+
+pub(super) fn find(t: &Transaction<'_>, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
+    one(&mut t.prepare_cached("SELECT * FROM challenge WHERE id = ?")?, [id.to_string()], challenge)
+}
+
+/// Counts all of them, or none and the longest wait.
+fn spend(t: &Transaction<'_>, spends: &[Spend], now: Timestamp) -> Result<Result<(), Duration>, StoreError> {
+    let mut longest = Duration::ZERO;
+    for spend in spends {
+        let mut statement =
+            t.prepare_cached("SELECT at FROM spend WHERE key = ? ORDER BY at DESC LIMIT ?")?;
+        let past = all(&mut statement, params![spend.key, spend.rate.count()], |row| {
+            Ok(Timestamp::from_unix(row.get(0)?))
+        })?;
+        longest = longest.max(spend.rate.judge(&past, now).err().unwrap_or_default());
+    }
+    if !longest.is_zero() {
+        return Ok(Err(longest));
+    }
+    for spend in spends {
+        t.prepare_cached("INSERT INTO spend (key, at) VALUES (?, ?)")?
+            .execute(params![spend.key, now.unix()])?;
+    }
+    Ok(Ok(()))
+}
+
+pub(super) fn open(
+    t: &Transaction<'_>,
+    mut new: Challenge,
+    spends: &[Spend],
+    now: Timestamp,
+) -> Result<Result<Opened, Duration>, StoreError> {
+    if let Err(wait) = spend(t, spends, now)? {
+        return Ok(Err(wait));
+    }
+    let earlier = newest(t, &new.subject)?.filter(|earlier| earlier.joins(new.channel, now));
+    let Some(earlier) = earlier else {
+        insert(t, &new)?;
+        return Ok(Ok(Opened::Send(new)));
+    };
+    new.expires_at = earlier.expires_at;
+    new.sent_at = earlier.sent_at;
+    new.delivery = earlier.delivery;
+    new.handle = earlier.handle;
+    new.code_length = earlier.code_length;
+    insert(t, &new)?;
+    Ok(Ok(Opened::Joined(new)))
+}
+
+/// The subject's challenge whose code was sent last.
+fn newest(t: &Transaction<'_>, subject: &Subject) -> Result<Option<Challenge>, StoreError> {
+    let statement =
+        "SELECT * FROM challenge WHERE subject = ? AND state = 'open' ORDER BY sent_at DESC LIMIT 1";
+    one(&mut t.prepare_cached(statement)?, [subject.as_str()], challenge)
+}
+
+fn insert(t: &Transaction<'_>, c: &Challenge) -> Result<(), StoreError> {
+    let statement = "INSERT INTO challenge (id, reference, user_id, subject, recipient, return_to, channel, created_at, \
+                     expires_at, sent_at, sends, checks, max_checks, code_length, state, unconfirmed, handle) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    t.prepare_cached(statement)?.execute(params![
+        c.id.to_string(),
+        c.reference.to_string(),
+        c.user.map(|user| user.0),
+        c.subject.as_str(),
+        c.recipient,
+        c.return_to.as_str(),
+        c.channel.as_str(),
+        c.created_at.unix(),
+        c.expires_at.unix(),
+        c.sent_at.unix(),
+        c.sends,
+        c.checks,
+        c.max_checks,
+        c.code_length,
+        c.state.as_str(),
+        c.delivery == Delivery::Unconfirmed,
+        c.handle,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn resend(
+    t: &Transaction<'_>,
+    id: ChallengeId,
+    channel: Channel,
+    spends: &[Spend],
+    now: Timestamp,
+) -> Result<Result<Challenge, Refused>, StoreError> {
+    let Some(found) = find(t, id)? else { return Ok(Err(Refused::Unknown)) };
+    if let Err(closed) = found.usable(now) {
+        return Ok(Err(Refused::Closed(closed)));
+    }
+    let wait = found.resend_wait(channel, now);
+    if !wait.is_zero() {
+        return Ok(Err(Refused::TooOften(wait)));
+    }
+    if let Err(wait) = spend(t, spends, now)? {
+        return Ok(Err(Refused::TooOften(wait)));
+    }
+    let statement = "UPDATE challenge SET channel = ?, sent_at = ?, sends = sends + 1 WHERE id = ?";
+    t.prepare_cached(statement)?.execute(params![channel.as_str(), now.unix(), id.to_string()])?;
+    Ok(find(t, id)?.ok_or(Refused::Unknown))
+}
+
+pub(super) fn record_delivery(
+    t: &Transaction<'_>,
+    id: ChallengeId,
+    delivery: Delivery,
+    handle: Option<&str>,
+) -> Result<(), StoreError> {
+    let Some(found) = find(t, id)? else { return Ok(()) };
+    let statement = "UPDATE challenge SET unconfirmed = ?, handle = coalesce(?, handle) \
+                     WHERE subject = ? AND state = 'open' AND sent_at = ?";
+    let unconfirmed = delivery == Delivery::Unconfirmed;
+    t.prepare_cached(statement)?.execute(params![
+        unconfirmed,
+        handle,
+        found.subject.as_str(),
+        found.sent_at.unix()
+    ])?;
+    Ok(())
+}
+
+pub(super) fn spend_check(
+    t: &Transaction<'_>,
+    id: ChallengeId,
+    rate: Rate,
+    now: Timestamp,
+) -> Result<Result<Challenge, Refused>, StoreError> {
+    let Some(found) = find(t, id)? else { return Ok(Err(Refused::Unknown)) };
+    if let Err(closed) = found.usable(now) {
+        return Ok(Err(Refused::Closed(closed)));
+    }
+    let failures = failures(t, &found.subject)?;
+    if let Err(stop) = failures.judge(now) {
+        return Ok(Err(Refused::Failures(stop)));
+    }
+    if let Err(wait) = spend(t, &[Spend { key: format!("checks:{id}"), rate }], now)? {
+        return Ok(Err(Refused::TooOften(wait)));
+    }
+    write_failures(t, &found.subject, failures.spend(now))?;
+    t.prepare_cached("UPDATE challenge SET checks = checks + 1 WHERE id = ?")?.execute([id.to_string()])?;
+    Ok(find(t, id)?.ok_or(Refused::Unknown))
+}
+
+pub(super) fn failures(t: &Transaction<'_>, subject: &Subject) -> Result<Failures, StoreError> {
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Failures { count: row.get("count")?, last_at: Timestamp::from_unix(row.get("last_at")?) })
+    };
+    let mut statement = t.prepare_cached("SELECT count, last_at FROM failure WHERE subject = ?")?;
+    Ok(one(&mut statement, [subject.as_str()], read)?.unwrap_or(Failures::NONE))
+}
+
+fn write_failures(t: &Transaction<'_>, subject: &Subject, failures: Failures) -> Result<(), StoreError> {
+    let statement = "INSERT INTO failure (subject, count, last_at) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT (subject) DO UPDATE SET count = ?2, last_at = ?3";
+    t.prepare_cached(statement)?.execute(params![
+        subject.as_str(),
+        failures.count,
+        failures.last_at.unix()
+    ])?;
+    Ok(())
+}
+
+pub(super) fn refund_failure(t: &Transaction<'_>, subject: &Subject) -> Result<(), StoreError> {
+    let statement = "UPDATE failure SET count = max(count - 1, 0) WHERE subject = ?";
+    t.prepare_cached(statement)?.execute([subject.as_str()])?;
+    Ok(())
+}
+
+pub(super) fn close(t: &Transaction<'_>, id: ChallengeId, state: State) -> Result<bool, StoreError> {
+    let statement = "UPDATE challenge SET state = ? WHERE id = ? AND state = 'open'";
+    Ok(t.prepare_cached(statement)?.execute(params![state.as_str(), id.to_string()])? == 1)
+}
+
+pub(super) fn accept(
+    t: &Transaction<'_>,
+    approval: &Approval,
+    new: &NewSession,
+    now: Timestamp,
+) -> Result<Option<Session>, StoreError> {
+    // Whoever turns `open` into `accepted` has won; everybody else finds nothing to turn.
+    if !close(t, approval.challenge(), State::Accepted)? {
+        return Ok(None);
+    }
+    let by_id = "SELECT * FROM user WHERE id = ?";
+    let found =
+        one(&mut t.prepare_cached(by_id)?, [approval.user().0], user)?.filter(|user| user.may_sign_in());
+    let Some(found) = found else { return Ok(None) };
+    succeed(t, found.id, now)?;
+    let session = Session {
+        id: new.id,
+        user_id: found.id,
+        user: found.name,
+        method: approval.channel().method().to_owned(),
+        auth_time: now,
+        expires_at: new.expires_at,
+        last_seen_at: now,
+        ended: None,
+        client: new.client.clone(),
+    };
+    super::sessions::insert(t, &session)?;
+    Ok(Some(session))
+}
+
+fn succeed(t: &Transaction<'_>, id: UserId, now: Timestamp) -> Result<(), StoreError> {
+    t.execute("DELETE FROM failure WHERE subject = ?", [Subject::user(id).as_str()])?;
+    let statement = "UPDATE user SET phone_verified_at = coalesce(phone_verified_at, ?) WHERE id = ?";
+    t.execute(statement, params![now.unix(), id.0])?;
+    Ok(())
+}
+
+/// Forgets what is over: a day is long enough to look a reference up, and longer than any challenge lives.
+pub(super) fn purge(t: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let over = (now - DAY).unix();
+    let longest_rate = (now - DAY * 31).unix();
+    let mut gone = t.execute(
+        "DELETE FROM challenge WHERE id IN (SELECT id FROM challenge WHERE expires_at < ? LIMIT 1000)",
+        [over],
+    )?;
+    let check = "DELETE FROM spend WHERE rowid IN (SELECT rowid FROM spend WHERE at < ?1 AND key LIKE 'checks:%' LIMIT 1000)";
+    gone += t.execute(check, [over])?;
+    let spend = "DELETE FROM spend WHERE rowid IN (SELECT rowid FROM spend WHERE at < ? LIMIT 1000)";
+    gone += t.execute(spend, [longest_rate])?;
+    // A user's failures stay until success; a stranger's protect nobody.
+    let failure = "DELETE FROM failure WHERE subject IN \
+                   (SELECT subject FROM failure WHERE subject LIKE 'stranger:%' AND last_at < ? LIMIT 1000)";
+    gone += t.execute(failure, [over])?;
+    Ok(gone)
+}
