@@ -1,0 +1,76 @@
+//! An answer before it becomes an HTTP response, so that faults can spoil it.
+
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+use serde_json::Value;
+
+use super::error::ApiError;
+use crate::simulator::wire::{self, Body};
+
+/// Status, body and the few fields that vary.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    content_type: &'static str,
+    retry_after: Option<HeaderValue>,
+    body: String,
+}
+
+impl Reply {
+    pub(super) fn json(status: StatusCode, body: &Value) -> Self {
+        Self { status, content_type: JSON, retry_after: None, body: body.to_string() }
+    }
+
+    pub(super) fn ok(body: &Value) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    pub(super) fn error(error: &ApiError) -> Self {
+        Self::json(error.status(), &error.body())
+    }
+
+    pub(super) fn no_content() -> Self {
+        Self { status: StatusCode::NO_CONTENT, content_type: JSON, retry_after: None, body: String::new() }
+    }
+
+    pub(super) fn html_error() -> Self {
+        let status = StatusCode::BAD_GATEWAY;
+        Self { status, content_type: "text/html", retry_after: None, body: HTML_ERROR.to_owned() }
+    }
+
+    pub(super) fn cut_in_half(mut self) -> Self {
+        self.body.truncate(self.body.floor_char_boundary(self.body.len() / 2));
+        self
+    }
+
+    pub(super) fn emptied(mut self) -> Self {
+        self.body.clear();
+        self
+    }
+
+    /// Adds the field as it was asked for: clients must survive any value.
+    pub(super) fn retry_after(mut self, value: &str) -> Self {
+        self.retry_after = HeaderValue::from_str(value).ok();
+        self
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(wire::full(self.body));
+        *response.status_mut() = self.status;
+        let fields = response.headers_mut();
+        if self.status != StatusCode::NO_CONTENT {
+            fields.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Twilio API\""));
+        }
+        if let Some(value) = self.retry_after {
+            fields.insert(RETRY_AFTER, value);
+        }
+        response
+    }
+}
+
+const JSON: &str = "application/json";
+const HTML_ERROR: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n\
+     <body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
