@@ -1,0 +1,11 @@
+//! HTTP fields as pure functions: what is read from a request, and what is taken out and put in before it goes on.
+
+pub mod authority;
+pub mod client_address;
+pub mod forwarded;
+pub mod hop_by_hop;
+pub mod identity;
+pub mod kind;
+pub mod origin;
+pub mod path;
+pub mod session_cookie;

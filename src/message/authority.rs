@@ -1,0 +1,122 @@
+//! The host a request is for, read once, in one spelling.
+
+use std::borrow::Cow;
+
+use hyper::header::HOST;
+use hyper::http::uri::Authority;
+use hyper::{HeaderMap, Uri};
+
+/// The request names no host, or more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request does not name one host")]
+pub struct NoHost;
+
+/// The authority as the client wrote it: from the target where it has one, and then `Host`, if there, must agree
+/// (RFC 9112 section 3.2.2, RFC 9113 section 8.3.1).
+pub fn authority<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Result<&'r str, NoHost> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let field = hosts.next().map(|host| host.to_str().map_err(|_| NoHost)).transpose()?;
+    if hosts.next().is_some() {
+        return Err(NoHost);
+    }
+    let target = uri.authority().map(Authority::as_str);
+    let authority = match (target, field) {
+        (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => return Err(NoHost),
+        (Some(authority), _) | (None, Some(authority)) => authority,
+        (None, None) => return Err(NoHost),
+    };
+    split(authority).map(|_| authority)
+}
+
+/// The host of an authority: lower case, without port and trailing dot.
+pub fn host(authority: &str) -> Result<Cow<'_, str>, NoHost> {
+    let host = split(authority)?;
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if host.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Ok(Cow::Owned(host.to_ascii_lowercase()));
+    }
+    Ok(Cow::Borrowed(host))
+}
+
+fn split(authority: &str) -> Result<&str, NoHost> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let end = rest.find(']').ok_or(NoHost)? + 2;
+            (&authority[..end], &authority[end..])
+        }
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let address = host.starts_with('[')
+        && host[1..host.len() - 1].bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
+    let name = !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    let port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    if (address || name) && port { Ok(host) } else { Err(NoHost) }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(target: &str, hosts: &[&str]) -> Result<String, NoHost> {
+        let mut request = Request::builder().uri(target);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        authority(&head.uri, &head.headers).and_then(host).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn lesson_17_one_host_in_one_spelling() {
+        for written in [
+            "wiki.example.com",
+            "WIKI.Example.com",
+            "wiki.example.com:8443",
+            "wiki.example.com.",
+            "wiki.example.com.:443",
+        ] {
+            assert_eq!(read("/", &[written]).as_deref(), Ok("wiki.example.com"), "{written}");
+        }
+        assert_eq!(read("/", &["[::1]:8080"]).as_deref(), Ok("[::1]"));
+        assert_eq!(
+            read("http://wiki.example.com/x", &["wiki.example.com"]).as_deref(),
+            Ok("wiki.example.com")
+        );
+        assert_eq!(read("http://wiki.example.com/x", &[]).as_deref(), Ok("wiki.example.com"));
+    }
+
+    #[test]
+    fn no_host_two_hosts_and_strange_hosts_are_refused() {
+        let cases: [&[&str]; 12] = [
+            &[],
+            &[""],
+            &["a", "b"],
+            &["a", "a"],
+            &["u@h"],
+            &["h/x"],
+            &["h:x"],
+            &["h:"],
+            &["a b"],
+            &["[::1"],
+            &["h:99999"],
+            &["a,b"],
+        ];
+        for hosts in cases {
+            assert_eq!(read("/", hosts), Err(NoHost), "{hosts:?}");
+        }
+        assert_eq!(read("http://one.example/", &["two.example"]), Err(NoHost));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,40}") {
+            if let Ok(host) = host(&text) {
+                prop_assert!(!host.contains(['/', '@', ' ']));
+            }
+        }
+    }
+}

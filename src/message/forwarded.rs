@@ -1,0 +1,62 @@
+//! What the upstream is told of the way a request came: `X-Forwarded-For`, `-Proto`, `-Host` and `Via`.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Version};
+
+use super::client_address::X_FORWARDED_FOR;
+
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The chain as a field value, the client first.
+pub fn chain_field(chain: &[IpAddr]) -> HeaderValue {
+    let mut text = String::new();
+    for address in chain {
+        let separator = if text.is_empty() { "" } else { ", " };
+        write!(text, "{separator}{address}").expect("writing to a String cannot fail");
+    }
+    HeaderValue::try_from(text).expect("addresses are made of visible characters")
+}
+
+/// Sets them. The fields a client sent under these names are gone before (see [`super::identity`]).
+pub fn set(
+    headers: &mut HeaderMap,
+    chain: HeaderValue,
+    scheme: &'static str,
+    authority: HeaderValue,
+    from: Version,
+) {
+    headers.insert(X_FORWARDED_FOR, chain);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    headers.insert(X_FORWARDED_HOST, authority);
+    headers.append(header::VIA, via(from));
+}
+
+/// By which version the request came to us, and our name (RFC 9110 section 7.6.3).
+fn via(from: Version) -> HeaderValue {
+    HeaderValue::from_static(match from {
+        Version::HTTP_2 => "2.0 vestibule",
+        Version::HTTP_10 => "1.0 vestibule",
+        _ => "1.1 vestibule",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upstream_is_told_how_the_request_came() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::VIA, HeaderValue::from_static("1.1 outer"));
+        let chain = chain_field(&["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]);
+        set(&mut headers, chain, "https", HeaderValue::from_static("wiki.example.com"), Version::HTTP_2);
+        assert_eq!(headers[&X_FORWARDED_FOR], "192.0.2.1, 2001:db8::1");
+        assert_eq!(headers[&X_FORWARDED_PROTO], "https");
+        assert_eq!(headers[&X_FORWARDED_HOST], "wiki.example.com");
+        assert_eq!(headers.get_all(header::VIA).iter().collect::<Vec<_>>(), ["1.1 outer", "2.0 vestibule"]);
+    }
+}

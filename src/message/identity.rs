@@ -1,0 +1,103 @@
+//! Identity fields: whatever a client sent under such a name, in any spelling, is gone before ours is set.
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+
+/// Who the request is by.
+pub const X_FORWARDED_USER: HeaderName = HeaderName::from_static("x-forwarded-user");
+
+/// Removes, then sets, the user under `X-Forwarded-User` and `more` names. Everything `X-Forwarded-*`, `Forwarded`
+/// and `X-Real-IP` goes too: what of it is true is set anew by [`super::forwarded`].
+pub fn replace(headers: &mut HeaderMap, more: &[HeaderName], user: &HeaderValue) {
+    remove(headers, more);
+    for name in more {
+        headers.insert(name, user.clone());
+    }
+    headers.insert(X_FORWARDED_USER, user.clone());
+}
+
+fn remove(headers: &mut HeaderMap, more: &[HeaderName]) {
+    // Nearly always nothing is to be removed; then nothing is allocated.
+    let spoofed: Vec<HeaderName> =
+        headers.keys().filter(|name| is_ours(name.as_str(), more)).cloned().collect();
+    for name in &spoofed {
+        headers.remove(name);
+    }
+}
+
+fn is_ours(name: &str, more: &[HeaderName]) -> bool {
+    starts_with(name, "x-forwarded-")
+        || same(name, "x-forwarded")
+        || same(name, "forwarded")
+        || same(name, "x-real-ip")
+        || more.iter().any(|ours| same(name, ours.as_str()))
+}
+
+/// Servers that hand fields to programs as variables fold `-`, `_` and `.` into one (RFC 3875 section 4.1.18).
+fn same(name: &str, ours: &str) -> bool {
+    name.len() == ours.len() && starts_with(name, ours)
+}
+
+fn starts_with(name: &str, ours: &str) -> bool {
+    let fold = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() >= ours.len() && name.bytes().zip(ours.bytes()).all(|(a, b)| fold(a) == fold(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn replaced(sent: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(sent.parse::<HeaderName>().unwrap(), HeaderValue::from_static("evil"));
+        replace(&mut headers, &["X-Remote-User".parse().unwrap()], &HeaderValue::from_static("alice"));
+        headers
+    }
+
+    #[test]
+    fn lesson_19_deleted_first_then_set() {
+        let headers = replaced("X-Remote-User");
+        assert_eq!(headers["x-remote-user"], "alice");
+        assert_eq!(headers["x-forwarded-user"], "alice");
+        assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn lesson_13_nothing_forwarded_is_believed() {
+        for name in [
+            "Forwarded",
+            "X-Forwarded-Prefix",
+            "X-Forwarded-Email",
+            "X-Forwarded",
+            "X-Real-IP",
+            "X-Forwarded-For",
+        ] {
+            assert!(!replaced(name).values().any(|value| value == "evil"), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_fields_are_kept() {
+        assert_eq!(replaced("X-Requested-With")["x-requested-with"], "evil");
+        assert_eq!(replaced("Forwarded-Like")["forwarded-like"], "evil");
+    }
+
+    proptest! {
+        #[test]
+        fn lesson_7_and_12_no_spelling_of_an_identity_field_passes(
+            seps in proptest::collection::vec("[-_.]", 2), caps in any::<u32>(), remote in any::<bool>()
+        ) {
+            let word = if remote { "remote" } else { "forwarded" };
+            let name = format!("x{}{word}{}user", seps[0], seps[1]);
+            let spelled: String = name
+                .chars()
+                .enumerate()
+                .map(|(place, c)| if caps >> (place % 32) & 1 == 1 { c.to_ascii_uppercase() } else { c })
+                .collect();
+            let headers = replaced(&spelled);
+            prop_assert!(!headers.values().any(|value| value == "evil"));
+        }
+    }
+}
