@@ -1,0 +1,134 @@
+//! Signing in: ask for a code, type it, be in.
+//!
+//! Everything is spent before anything is judged; known and unknown people take the same steps in the same time;
+//! and the recipient of a code only ever comes from the stored record.
+
+mod failure;
+mod identify;
+mod provider;
+mod start;
+mod verify;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use failure::{Cause, Failure};
+pub use identify::Identity;
+
+use super::addresses::Addresses;
+use super::keys::Keys;
+use super::sessions::Sessions;
+use crate::audit::Audit;
+use crate::clock::Clock;
+use crate::config;
+use crate::crypto::MasterKey;
+use crate::domain::challenge::{Challenge, Channel, State};
+use crate::domain::event::{Event, What};
+use crate::domain::id::{ChallengeId, Reference};
+use crate::domain::return_to::ReturnTo;
+use crate::domain::session::Session;
+use crate::store::{Store, StoreError};
+use crate::verifier::Verifier;
+use provider::Provider;
+
+/// Lets people sign in.
+#[derive(Debug)]
+pub struct SignIn {
+    parts: Parts,
+    audit: Audit,
+    provider: Provider,
+    challenge: config::Challenge,
+    limits: config::Limits,
+    session: config::Session,
+    starts: Addresses,
+    checks: Addresses,
+}
+
+/// What signing in is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Remembers.
+    pub store: Arc<dyn Store>,
+    /// Sends and checks codes.
+    pub verifier: Arc<dyn Verifier>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Signs tokens.
+    pub keys: Arc<Keys>,
+    /// Knows the sessions in use.
+    pub sessions: Arc<Sessions>,
+    /// Hashes what strangers type.
+    pub master: Arc<MasterKey>,
+}
+
+/// Somebody is in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// Their session.
+    pub session: Session,
+    /// The token for their cookie.
+    pub token: String,
+    /// Where they wanted to go.
+    pub return_to: ReturnTo,
+}
+
+impl SignIn {
+    /// Signing in under these settings.
+    pub fn new(parts: Parts, settings: &config::Settings) -> Self {
+        Self {
+            audit: Audit::new(parts.store.clone()),
+            provider: Provider::new(parts.verifier.clone()),
+            challenge: settings.challenge.clone(),
+            limits: settings.limits,
+            session: settings.session,
+            starts: Addresses::new(settings.limits.starts_per_address),
+            checks: Addresses::new(settings.limits.checks_per_address),
+            parts,
+        }
+    }
+
+    /// The ways a code can be sent, the usual one first.
+    pub fn channels(&self) -> &[Channel] {
+        &self.challenge.channels
+    }
+
+    /// A challenge under way.
+    pub async fn challenge(&self, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
+        self.parts.store.challenge(id).await
+    }
+
+    /// The person gives a challenge up.
+    pub async fn cancel(&self, id: ChallengeId) -> Result<(), StoreError> {
+        self.parts.store.close_challenge(id, State::Cancelled).await
+    }
+
+    /// Forgets client addresses that have waited long enough.
+    pub fn tidy(&self) {
+        self.starts.tidy();
+        self.checks.tidy();
+    }
+
+    async fn record(&self, what: What, of: &Challenge, client: IpAddr, detail: impl Into<String>) {
+        // The subject names a user by their number in the store, and a stranger by a hash: no name is looked up for it.
+        let event = Event {
+            at: self.parts.clock.now(),
+            what,
+            reference: Some(of.reference),
+            user: Some(of.subject.as_str().to_owned()),
+            client: client.to_string(),
+            detail: detail.into(),
+        };
+        self.audit.record(event).await;
+    }
+
+    /// Gives a cause its reference, and writes both down.
+    async fn fail(&self, cause: Cause, reference: Reference, client: IpAddr) -> Failure {
+        if let Some(what) = cause.event() {
+            let (at, client, detail) = (self.parts.clock.now(), client.to_string(), cause.to_string());
+            self.audit
+                .record(Event { at, what, reference: Some(reference), user: None, client, detail })
+                .await;
+        }
+        Failure { cause, reference }
+    }
+}

@@ -1,0 +1,119 @@
+//! Why somebody is not in, or has no code. Each cause has its own sentence on the page and its own word in the API.
+
+use std::time::Duration;
+
+use crate::domain::event::What;
+use crate::domain::id::Reference;
+use crate::domain::phone::PhoneError;
+use crate::store::StoreError;
+
+/// A cause, and the reference under which the log and the audit trail have it.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause} ({reference})")]
+pub struct Failure {
+    /// Why.
+    pub cause: Cause,
+    /// For the help desk.
+    pub reference: Reference,
+}
+
+/// Why somebody is not in, or has no code.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// What they typed is no phone number.
+    #[error("not a phone number")]
+    Phone(#[source] PhoneError),
+    /// Their number is of a country that is not served.
+    #[error("a number of a country that is not served")]
+    Region,
+    /// What they typed is no user name.
+    #[error("not a user name")]
+    Name,
+    /// What they typed is no code of this many digits.
+    #[error("not a code")]
+    MalformedCode(u8),
+    /// Too many codes asked for, or too many typed.
+    #[error("too many requests, wait {} s", .0.as_secs())]
+    TooManyRequests(Duration),
+    /// Another code was asked for too soon.
+    #[error("another code too soon, wait {} s", .0.as_secs())]
+    ResendTooSoon(Duration),
+    /// Too many wrong codes in a row.
+    #[error("too many wrong codes in a row, wait {} s", .0.as_secs())]
+    TooManyFailures(Duration),
+    /// So many wrong codes in a row that codes by phone are closed.
+    #[error("codes by phone are closed after too many wrong codes")]
+    CodesClosed,
+    /// The wrong code; so many more may be typed.
+    #[error("wrong code, {0} more")]
+    WrongCode(u32),
+    /// This challenge looks at no more codes.
+    #[error("too many wrong codes for one challenge")]
+    TooManyChecks(Duration),
+    /// The code's time has passed, or the provider no longer knows it.
+    #[error("the code has expired")]
+    Expired,
+    /// The code was accepted before.
+    #[error("the code was used before")]
+    AlreadyUsed,
+    /// There is no such challenge, or it was given up.
+    #[error("no such challenge")]
+    Unknown,
+    /// This way of sending is not offered.
+    #[error("a channel that is not offered")]
+    Channel,
+    /// Nobody sends codes at the moment.
+    #[error("the provider cannot be used")]
+    ProviderDown,
+    /// The provider wants to be left alone for a while.
+    #[error("the provider is busy")]
+    ProviderBusy(Duration),
+    /// The store could not do its work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Cause {
+    /// How long to wait before trying again, where waiting helps.
+    pub const fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyRequests(wait)
+            | Self::ResendTooSoon(wait)
+            | Self::TooManyFailures(wait)
+            | Self::TooManyChecks(wait)
+            | Self::ProviderBusy(wait) => Some(*wait),
+            Self::Phone(_)
+            | Self::Region
+            | Self::Name
+            | Self::MalformedCode(_)
+            | Self::CodesClosed
+            | Self::WrongCode(_)
+            | Self::Expired
+            | Self::AlreadyUsed
+            | Self::Unknown
+            | Self::Channel
+            | Self::ProviderDown
+            | Self::Store(_) => None,
+        }
+    }
+
+    /// What the audit trail calls it; typing mistakes and provider trouble, which has its own event, are not in it.
+    pub(super) const fn event(&self) -> Option<What> {
+        match self {
+            Self::TooManyRequests(_)
+            | Self::ResendTooSoon(_)
+            | Self::TooManyFailures(_)
+            | Self::CodesClosed => Some(What::LimitReached),
+            Self::WrongCode(_) | Self::TooManyChecks(_) => Some(What::WrongCode),
+            Self::Expired | Self::AlreadyUsed | Self::Store(_) => Some(What::CheckFailed),
+            Self::Phone(_)
+            | Self::Region
+            | Self::Name
+            | Self::MalformedCode(_)
+            | Self::Unknown
+            | Self::Channel
+            | Self::ProviderDown
+            | Self::ProviderBusy(_) => None,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! From what a person types to the user they claim to be, or to nobody, with the same steps either way.
+
+use super::{Cause, SignIn};
+use crate::config::IdentifyBy;
+use crate::domain::challenge::Subject;
+use crate::domain::phone::{PhoneError, PhoneNumber, mask};
+use crate::domain::user::{User, UserName};
+use crate::store::{Spend, StoreError, UserKey};
+
+/// What a person typed to say who they are.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// A phone number, as they write it.
+    Phone(String),
+    /// A user name.
+    Name(String),
+}
+
+/// Somebody who asked for a code.
+#[derive(Debug)]
+pub(super) struct Identified {
+    /// The user who may get one. `None`: unknown, disabled, or shut out; they see the same as everybody.
+    pub(super) user: Option<User>,
+    /// Whose failures and starts count.
+    pub(super) subject: Subject,
+    /// What the page shows of the number.
+    pub(super) recipient: String,
+    /// What a start is counted against.
+    pub(super) spends: Vec<Spend>,
+    /// For the audit trail: why no code is sent, when none is.
+    pub(super) refusal: &'static str,
+}
+
+impl SignIn {
+    pub(super) async fn identify(&self, identity: Identity) -> Result<Identified, Cause> {
+        let (key, typed) = self.read(identity).await?;
+        let found = self.parts.store.user(key.clone()).await?;
+        let subject = found.as_ref().map_or_else(|| Subject::stranger(&typed), |user| Subject::user(user.id));
+        let closed = self.parts.store.failures(subject.clone()).await?.is_closed();
+        let refusal = match &found {
+            None => "unknown, nothing is sent",
+            Some(user) if user.disabled => "disabled, nothing is sent",
+            Some(user) if !user.may_sign_in() => "two-factor is off, nothing is sent",
+            Some(_) if closed => "closed after too many wrong codes, nothing is sent",
+            Some(_) => "",
+        };
+        let number = found.as_ref().map(|user| &user.phone_number);
+        Ok(Identified {
+            recipient: self.recipient(&key, number, &typed),
+            spends: self.spends(number, &subject, &typed),
+            user: found.filter(|user| user.may_sign_in() && !closed),
+            subject,
+            refusal,
+        })
+    }
+
+    /// Reads what was typed, with a keyed hash of it that stands for a stranger.
+    async fn read(&self, identity: Identity) -> Result<(UserKey, String), Cause> {
+        match identity {
+            Identity::Name(text) => {
+                let name: UserName = text.parse().map_err(|_| Cause::Name)?;
+                let hash = self.parts.master.hash("name", name.as_str());
+                Ok((UserKey::Name(name), hash))
+            }
+            Identity::Phone(text) => {
+                let number = self.phone_number(text).await?;
+                let hash = self.parts.master.hash("number", number.as_e164());
+                Ok((UserKey::PhoneNumber(number), hash))
+            }
+        }
+    }
+
+    /// Parsing takes up to milliseconds under a lock of the library's: not on a thread that others wait for.
+    async fn phone_number(&self, text: String) -> Result<PhoneNumber, Cause> {
+        let (default, allowed) = (self.challenge.default_region, self.challenge.allowed_regions.clone());
+        let parse = move || {
+            let number = PhoneNumber::parse(&text, default).map_err(Cause::Phone)?;
+            let served =
+                allowed.is_empty() || number.region().is_some_and(|region| allowed.contains(&region));
+            if served { Ok(number) } else { Err(Cause::Region) }
+        };
+        tokio::task::spawn_blocking(parse).await.unwrap_or(Err(Cause::Phone(PhoneError::Invalid)))
+    }
+
+    /// The page shows the end of the number that was typed, or that belongs to the name; a name without a user has
+    /// one too, always the same.
+    fn recipient(&self, key: &UserKey, number: Option<&PhoneNumber>, typed: &str) -> String {
+        match (key, number) {
+            (UserKey::PhoneNumber(number), _) | (_, Some(number)) => number.masked(),
+            (UserKey::Name(_) | UserKey::Id(_), None) => {
+                let hash = self.parts.master.hash("mask", typed);
+                let sum: u32 = hash.bytes().map(u32::from).sum();
+                mask(&format!("{:02}", sum % 100))
+            }
+        }
+    }
+
+    /// One count by number and one by user; a stranger's are by what they typed.
+    fn spends(&self, number: Option<&PhoneNumber>, subject: &Subject, typed: &str) -> Vec<Spend> {
+        let hash = number
+            .map_or_else(|| typed.to_owned(), |number| self.parts.master.hash("number", number.as_e164()));
+        vec![
+            Spend { key: format!("starts_number:{hash}"), rate: self.limits.starts_per_number },
+            Spend { key: format!("starts:{}", subject.as_str()), rate: self.limits.starts_per_user },
+        ]
+    }
+
+    /// What a page may show of a user's number.
+    pub async fn recipient_of(&self, name: &UserName) -> Result<Option<String>, StoreError> {
+        let user = self.parts.store.user(UserKey::Name(name.clone())).await?;
+        Ok(user.map(|user| user.phone_number.masked()))
+    }
+
+    /// How the settings have people say who they are.
+    pub fn identify_by(&self) -> IdentifyBy {
+        self.challenge.identify_by
+    }
+}

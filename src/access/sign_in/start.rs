@@ -1,0 +1,256 @@
+//! Asking for a code, and for another.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::identify::Identified;
+use super::{Cause, Failure, Identity, SignIn};
+use crate::access::pace;
+use crate::crypto;
+use crate::domain::challenge::{Challenge, Channel, Closed, Delivery, State};
+use crate::domain::event::What;
+use crate::domain::id::{ChallengeId, Reference};
+use crate::domain::limits::FailureStop;
+use crate::domain::phone::PhoneNumber;
+use crate::domain::return_to::ReturnTo;
+use crate::store::{Opened, Refused, Spend, UserKey};
+use crate::verifier::{Sent, Trouble, VerifierError};
+
+impl SignIn {
+    /// Somebody says who they are and asks for a code. The answer does not tell whether they are known.
+    pub async fn start(
+        &self,
+        identity: Identity,
+        return_to: ReturnTo,
+        client: IpAddr,
+    ) -> Result<Challenge, Failure> {
+        let since = Instant::now();
+        let reference = Reference::from_random(crypto::random());
+        let started = self.start_at_once(identity, return_to, client, reference).await;
+        let answer = match started {
+            Ok(challenge) => Ok(challenge),
+            Err(cause) => Err(self.fail(cause, reference, client).await),
+        };
+        pace::hold(since).await;
+        answer
+    }
+
+    async fn start_at_once(
+        &self,
+        identity: Identity,
+        return_to: ReturnTo,
+        client: IpAddr,
+        reference: Reference,
+    ) -> Result<Challenge, Cause> {
+        self.starts.spend(client).map_err(Cause::TooManyRequests)?;
+        let who = self.identify(identity).await?;
+        let new = self.new_challenge(&who, return_to, reference);
+        let now = new.created_at;
+        let opened =
+            self.parts.store.open_challenge(new, who.spends, now).await?.map_err(Cause::TooManyRequests)?;
+        match opened {
+            Opened::Joined(challenge) => {
+                self.record(What::ChallengeStarted, &challenge, client, "the code sent a moment ago serves")
+                    .await;
+                Ok(challenge)
+            }
+            Opened::Send(challenge) => {
+                self.record(What::ChallengeStarted, &challenge, client, who.refusal).await;
+                let to = who.user.map(|user| user.phone_number);
+                self.send(challenge, to.as_ref(), client).await
+            }
+        }
+    }
+
+    fn new_challenge(&self, who: &Identified, return_to: ReturnTo, reference: Reference) -> Challenge {
+        let (terms, now) = (self.provider.terms(), self.parts.clock.now());
+        Challenge {
+            id: ChallengeId::from_random(crypto::random()),
+            reference,
+            user: who.user.as_ref().map(|user| user.id),
+            subject: who.subject.clone(),
+            recipient: who.recipient.clone(),
+            return_to,
+            channel: self.challenge.channels.first().copied().unwrap_or(Channel::Sms),
+            created_at: now,
+            expires_at: now + terms.lifetime,
+            sent_at: now,
+            sends: 1,
+            checks: 0,
+            max_checks: terms.max_checks,
+            code_length: terms.code_length,
+            state: State::Open,
+            delivery: Delivery::Sent,
+            handle: None,
+        }
+    }
+
+    /// The person asks for another code, or for the code another way.
+    pub async fn resend(
+        &self,
+        id: ChallengeId,
+        channel: Channel,
+        client: IpAddr,
+    ) -> Result<Challenge, Failure> {
+        let since = Instant::now();
+        let answer = match self.parts.store.challenge(id).await {
+            Ok(Some(challenge)) => {
+                let reference = challenge.reference;
+                match self.resend_at_once(challenge, channel, client).await {
+                    Ok(challenge) => Ok(challenge),
+                    Err(cause) => Err(self.fail(cause, reference, client).await),
+                }
+            }
+            other => {
+                let cause = other.map_or_else(Cause::Store, |_| Cause::Unknown);
+                Err(self.fail(cause, Reference::from_random(crypto::random()), client).await)
+            }
+        };
+        pace::hold(since).await;
+        answer
+    }
+
+    async fn resend_at_once(
+        &self,
+        of: Challenge,
+        channel: Channel,
+        client: IpAddr,
+    ) -> Result<Challenge, Cause> {
+        self.starts.spend(client).map_err(Cause::TooManyRequests)?;
+        if !self.challenge.channels.contains(&channel) {
+            return Err(Cause::Channel);
+        }
+        let user = match of.user {
+            Some(id) => self.parts.store.user(UserKey::Id(id)).await?.filter(|user| user.may_sign_in()),
+            None => None,
+        };
+        let to = user.map(|user| user.phone_number);
+        let spends = self.resend_spends(&of, to.as_ref());
+        let now = self.parts.clock.now();
+        let challenge = match of.usable(now) {
+            // Its time or its tries are over, but the person is the same: they need not type their number again.
+            Err(Closed::Expired | Closed::TooManyChecks) => {
+                match self.parts.store.open_challenge(self.again(of, channel), spends, now).await? {
+                    Ok(Opened::Send(challenge)) => challenge,
+                    Ok(Opened::Joined(challenge)) => return Ok(challenge),
+                    Err(wait) => return Err(Cause::ResendTooSoon(wait)),
+                }
+            }
+            _ => {
+                let spent = self.parts.store.spend_resend(of.id, channel, spends, now).await?;
+                spent.map_err(|refused| cause_of(refused, true))?
+            }
+        };
+        self.record(What::CodeResent, &challenge, client, channel.as_str()).await;
+        self.send(challenge, to.as_ref(), client).await
+    }
+
+    /// A new challenge for whoever an old one was for.
+    fn again(&self, of: Challenge, channel: Channel) -> Challenge {
+        let (terms, now) = (self.provider.terms(), self.parts.clock.now());
+        Challenge {
+            id: ChallengeId::from_random(crypto::random()),
+            channel,
+            created_at: now,
+            expires_at: now + terms.lifetime,
+            sent_at: now,
+            sends: 1,
+            checks: 0,
+            state: State::Open,
+            delivery: Delivery::Sent,
+            handle: None,
+            ..of
+        }
+    }
+
+    /// A code asked for again counts like the first; a stranger's against what stands for them.
+    fn resend_spends(&self, of: &Challenge, to: Option<&PhoneNumber>) -> Vec<Spend> {
+        let subject = of.subject.as_str();
+        let stranger = subject.strip_prefix("stranger:").unwrap_or(subject).to_owned();
+        let hash = to.map_or(stranger, |number| self.parts.master.hash("number", number.as_e164()));
+        vec![
+            Spend { key: format!("starts_number:{hash}"), rate: self.limits.starts_per_number },
+            Spend { key: format!("starts:{subject}"), rate: self.limits.starts_per_user },
+        ]
+    }
+
+    /// Has the provider send the code, or pretends to when there is nobody to send it to.
+    async fn send(
+        &self,
+        challenge: Challenge,
+        to: Option<&PhoneNumber>,
+        client: IpAddr,
+    ) -> Result<Challenge, Cause> {
+        let sent = match to {
+            Some(number) => self.provider.start(number, challenge.channel).await.map(Some),
+            None => self.provider.pretend_start().await.map(|()| None),
+        };
+        let (delivery, handle, trouble) = match sent {
+            Ok(sent) => (Delivery::Sent, sent.map(|Sent { handle }| handle), None),
+            Err(error) if error.trouble == Trouble::Ambiguous => (Delivery::Unconfirmed, None, Some(error)),
+            Err(error) => (Delivery::Sent, None, Some(error)),
+        };
+        self.record_sending(&challenge, to.is_some(), trouble.as_ref(), client).await;
+        if let Some(cause) = trouble.as_ref().and_then(for_everybody) {
+            // Nothing went out, so nothing is waited for: the next start sends at once.
+            self.parts.store.close_challenge(challenge.id, State::Cancelled).await?;
+            return Err(cause);
+        }
+        self.parts.store.record_delivery(challenge.id, delivery, handle.clone()).await?;
+        Ok(Challenge { delivery, handle: handle.or_else(|| challenge.handle.clone()), ..challenge })
+    }
+
+    async fn record_sending(
+        &self,
+        challenge: &Challenge,
+        known: bool,
+        trouble: Option<&VerifierError>,
+        client: IpAddr,
+    ) {
+        let (name, channel) = (self.provider.name(), challenge.channel.as_str());
+        match trouble {
+            Some(error) => {
+                self.record(What::SendFailed, challenge, client, format!("{name} {channel}: {error}")).await
+            }
+            None if known => {
+                self.record(What::CodeSent, challenge, client, format!("{name} {channel}")).await
+            }
+            None => {}
+        }
+    }
+}
+
+/// Trouble that is the same whoever asks is told to everybody. Trouble with one number is told to nobody but the log:
+/// it would tell that the number is known.
+fn for_everybody(error: &VerifierError) -> Option<Cause> {
+    match error.trouble {
+        Trouble::Down | Trouble::Configuration => Some(Cause::ProviderDown),
+        Trouble::Throttled => {
+            Some(Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(30)).min(LONGEST_BUSY)))
+        }
+        Trouble::Ambiguous
+        | Trouble::TooManySends
+        | Trouble::InFlight
+        | Trouble::InvalidNumber
+        | Trouble::ChannelUnsuitable
+        | Trouble::Blocked => None,
+    }
+}
+
+const LONGEST_BUSY: Duration = Duration::from_secs(600);
+
+/// What a refusal of the store means to the person; `sending` tells another code from another check.
+pub(super) const fn cause_of(refused: Refused, sending: bool) -> Cause {
+    match refused {
+        Refused::Unknown | Refused::Closed(Closed::Cancelled) => Cause::Unknown,
+        Refused::Closed(Closed::Expired) => Cause::Expired,
+        Refused::Closed(Closed::AlreadyUsed) => Cause::AlreadyUsed,
+        Refused::Closed(Closed::TooManyChecks) => Cause::TooManyChecks(Duration::from_secs(30)),
+        Refused::TooOften(wait) if sending => Cause::ResendTooSoon(wait),
+        Refused::TooOften(wait) => Cause::TooManyRequests(wait),
+        Refused::Failures(FailureStop::Wait(wait)) => Cause::TooManyFailures(wait),
+        Refused::Failures(FailureStop::Closed) => Cause::CodesClosed,
+    }
+}

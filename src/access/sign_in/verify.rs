@@ -1,0 +1,131 @@
+//! Typing the code.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::start::cause_of;
+use super::{Cause, Failure, SignIn, SignedIn};
+use crate::access::pace;
+use crate::crypto;
+use crate::domain::challenge::{Approval, Challenge, Code, State, Verdict};
+use crate::domain::event::What;
+use crate::domain::id::{ChallengeId, Reference, SessionId};
+use crate::store::{NewSession, UserKey};
+use crate::verifier::{Trouble, VerifierError};
+
+impl SignIn {
+    /// The person types a code. One attempt is spent, durably, before anybody looks at it.
+    pub async fn verify(&self, id: ChallengeId, typed: &str, client: IpAddr) -> Result<SignedIn, Failure> {
+        let since = Instant::now();
+        let reference = match self.parts.store.challenge(id).await {
+            Ok(Some(challenge)) => challenge.reference,
+            Ok(None) | Err(_) => Reference::from_random(crypto::random()),
+        };
+        let verified = self.verify_at_once(id, typed, client).await;
+        let answer = match verified {
+            Ok(signed_in) => Ok(signed_in),
+            Err(cause) => Err(self.fail(cause, reference, client).await),
+        };
+        pace::hold(since).await;
+        answer
+    }
+
+    async fn verify_at_once(&self, id: ChallengeId, typed: &str, client: IpAddr) -> Result<SignedIn, Cause> {
+        self.checks.spend(client).map_err(Cause::TooManyRequests)?;
+        let code: Code =
+            typed.parse().map_err(|_| Cause::MalformedCode(self.provider.terms().code_length))?;
+        let now = self.parts.clock.now();
+        let spent = self.parts.store.spend_check(id, self.limits.checks_per_challenge, now).await?;
+        let challenge = spent.map_err(|refused| cause_of(refused, false))?;
+        let verdict = match self.ask(&challenge, &code).await? {
+            Ok(verdict) => verdict,
+            Err(error) => return Err(self.not_judged(&challenge, &error, client).await?),
+        };
+        match challenge.judge(verdict) {
+            Ok(approval) => self.let_in(&challenge, approval, client).await,
+            Err(verdict) => Err(self.keep_out(&challenge, verdict).await?),
+        }
+    }
+
+    /// Asks the provider about a known user's code; nobody's code is wrong.
+    async fn ask(&self, challenge: &Challenge, code: &Code) -> Result<Result<Verdict, VerifierError>, Cause> {
+        let user = match challenge.user {
+            Some(id) => self.parts.store.user(UserKey::Id(id)).await?.filter(|user| user.may_sign_in()),
+            None => None,
+        };
+        Ok(match user {
+            Some(user) => self.provider.check(&user.phone_number, challenge.handle.as_deref(), code).await,
+            None => self.provider.pretend_check().await,
+        })
+    }
+
+    async fn let_in(
+        &self,
+        challenge: &Challenge,
+        approval: Approval,
+        client: IpAddr,
+    ) -> Result<SignedIn, Cause> {
+        let now = self.parts.clock.now();
+        let new = NewSession {
+            // A new name at every sign-in: nothing a browser brought along is built upon.
+            id: SessionId::from_random(crypto::random()),
+            expires_at: now + self.session.absolute_timeout,
+            client: client.to_string(),
+        };
+        let session =
+            self.parts.store.accept_challenge(approval, new, now).await?.ok_or(Cause::AlreadyUsed)?;
+        let token = self.parts.keys.keyring().sign(&session).map_err(|_| Cause::ProviderDown)?;
+        self.record(What::SessionOpened, challenge, client, session.user.as_str()).await;
+        Ok(SignedIn { session, token, return_to: challenge.return_to.clone() })
+    }
+
+    async fn keep_out(&self, challenge: &Challenge, verdict: Verdict) -> Result<Cause, Cause> {
+        let left = challenge.max_checks.saturating_sub(challenge.checks);
+        match verdict {
+            Verdict::WrongCode if left > 0 => Ok(Cause::WrongCode(left)),
+            Verdict::WrongCode | Verdict::TooManyChecks | Verdict::Approved => {
+                self.use_up(challenge).await?;
+                Ok(Cause::TooManyChecks(Duration::from_secs(30)))
+            }
+            Verdict::GoneOrExpired => {
+                self.parts.store.close_challenge(challenge.id, State::Cancelled).await?;
+                Ok(Cause::Expired)
+            }
+        }
+    }
+
+    /// The challenge is over, and the provider forgets its code, so that a new one can be sent.
+    async fn use_up(&self, challenge: &Challenge) -> Result<(), Cause> {
+        self.parts.store.close_challenge(challenge.id, State::Exhausted).await?;
+        if let Some(handle) = &challenge.handle
+            && let Err(error) = self.provider.cancel(handle).await
+        {
+            tracing::debug!(%error, reference = %challenge.reference, "the used-up code could not be cancelled");
+        }
+        Ok(())
+    }
+
+    /// The provider could not say. The check stays spent; a failure is taken back, since no code was found wrong.
+    async fn not_judged(
+        &self,
+        challenge: &Challenge,
+        error: &VerifierError,
+        client: IpAddr,
+    ) -> Result<Cause, Cause> {
+        self.record(What::CheckFailed, challenge, client, format!("{}: {error}", self.provider.name())).await;
+        self.parts.store.refund_failure(challenge.subject.clone()).await?;
+        Ok(match error.trouble {
+            Trouble::Throttled => Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(10))),
+            Trouble::Ambiguous
+            | Trouble::Down
+            | Trouble::Configuration
+            | Trouble::TooManySends
+            | Trouble::InFlight
+            | Trouble::InvalidNumber
+            | Trouble::ChannelUnsuitable
+            | Trouble::Blocked => Cause::ProviderDown,
+        })
+    }
+}

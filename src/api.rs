@@ -1,0 +1,118 @@
+//! The JSON API: the same steps and the same limits as the pages, for programs that bring their own.
+
+use std::net::IpAddr;
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::access::sign_in::{Cause, Failure, Identity};
+use crate::domain::id::ChallengeId;
+use crate::domain::return_to::ReturnTo;
+use crate::pages::Desk;
+use crate::pages::reply::{self, Reply, with_cookie, with_retry_after};
+use crate::pages::visit::Visit;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OtpRequest {
+    #[serde(rename = "phoneNumber")]
+    phone_number: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OtpVerify {
+    #[serde(rename = "requestId")]
+    request_id: String,
+    code: String,
+}
+
+/// The reference of a failure, for the help desk; the body is kept to what was agreed.
+const REFERENCE: HeaderName = HeaderName::from_static("vestibule-reference");
+
+/// `POST /.vestibule/api/otp/request`
+pub(crate) async fn request(desk: &Desk, visit: &Visit) -> Reply {
+    let body: OtpRequest = match read(visit) {
+        Ok(body) => body,
+        Err(reply) => return reply,
+    };
+    match desk.sign_in.start(Identity::Phone(body.phone_number), ReturnTo::home(), visit.client).await {
+        Ok(challenge) => reply::json(StatusCode::OK, &json!({ "requestId": challenge.id.to_string() })),
+        Err(failure) => failed(&failure),
+    }
+}
+
+/// `POST /.vestibule/api/otp/verify`
+pub(crate) async fn verify(desk: &Desk, visit: &Visit) -> Reply {
+    let body: OtpVerify = match read(visit) {
+        Ok(body) => body,
+        Err(reply) => return reply,
+    };
+    let Ok(id) = body.request_id.parse::<ChallengeId>() else {
+        return error(StatusCode::BAD_REQUEST, "invalid_request_id");
+    };
+    match verify_code(desk, id, &body.code, visit.client).await {
+        Ok((cookie, reply)) => with_cookie(reply, cookie),
+        Err(failure) => failed(&failure),
+    }
+}
+
+async fn verify_code(
+    desk: &Desk,
+    id: ChallengeId,
+    code: &str,
+    client: IpAddr,
+) -> Result<(HeaderValue, Reply), Failure> {
+    let signed_in = desk.sign_in.verify(id, code, client).await?;
+    let lives = signed_in.session.expires_at.since(desk.clock.now());
+    let cookie = desk.cookies.set(desk.cookies.session, signed_in.token, lives);
+    Ok((cookie, reply::json(StatusCode::OK, &json!({ "status": "verified" }))))
+}
+
+fn read<T: DeserializeOwned>(visit: &Visit) -> Result<T, Reply> {
+    let media_type =
+        visit.headers.get(CONTENT_TYPE).and_then(|field| field.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"));
+    }
+    serde_json::from_slice(&visit.body).map_err(|_| error(StatusCode::BAD_REQUEST, "invalid_request"))
+}
+
+fn failed(failure: &Failure) -> Reply {
+    let cause = &failure.cause;
+    let mut reply = with_retry_after(error(crate::pages::status_of(cause), word(cause)), cause.wait());
+    if let Ok(reference) = HeaderValue::try_from(failure.reference.to_string()) {
+        reply.headers_mut().insert(REFERENCE, reference);
+    }
+    reply
+}
+
+fn error(status: StatusCode, word: &str) -> Reply {
+    reply::json(status, &json!({ "error": word }))
+}
+
+const fn word(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::Phone(_) => "invalid_phone_number",
+        Cause::Region => "region_not_allowed",
+        Cause::Name => "invalid_name",
+        Cause::MalformedCode(_) => "malformed_code",
+        Cause::TooManyRequests(_) => "too_many_requests",
+        Cause::ResendTooSoon(_) => "resend_too_soon",
+        Cause::TooManyFailures(_) => "too_many_failures",
+        Cause::CodesClosed => "codes_closed",
+        Cause::WrongCode(_) => "wrong_code",
+        Cause::TooManyChecks(_) => "too_many_codes_checked",
+        Cause::Expired => "code_expired",
+        Cause::AlreadyUsed => "already_used",
+        Cause::Unknown => "unknown_request",
+        Cause::Channel => "channel_not_offered",
+        Cause::ProviderDown => "provider_unavailable",
+        Cause::ProviderBusy(_) => "provider_busy",
+        Cause::Store(_) => "store_unavailable",
+    }
+}

@@ -1,0 +1,335 @@
+//! Wiring: the only room that knows every concrete type.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+
+use crate::access::keys::{Keys, KeysError};
+use crate::access::sessions::Sessions;
+use crate::access::sign_in::{Parts, SignIn};
+use crate::audit::Audit;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Provider, Settings};
+use crate::crypto::{MasterKey, MasterKeyError};
+use crate::gateway::{BackOffice, Front, Site};
+use crate::message::session_cookie::Names;
+use crate::pages::{Desk, Pages};
+use crate::proxy::Proxy;
+use crate::server::{front, listener, observe, tls};
+use crate::store::sqlite::Sqlite;
+use crate::store::{Store, StoreError};
+use crate::verifier::twilio::Twilio;
+use crate::verifier::{Trouble, Verifier};
+
+/// Why the gateway cannot start, in words that name the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory cannot be used.
+    #[error("state directory {0}: {1}; create it and give it to the user the gateway runs as")]
+    StateDirectory(String, io::Error),
+    /// The master key cannot be used.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The store cannot be used.
+    #[error("store {0}: {1}")]
+    Store(String, StoreError),
+    /// The signing keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The pages cannot be used.
+    #[error("templates: {0}")]
+    Pages(String),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The provider's client cannot be made.
+    #[error(
+        "no HTTPS client for the provider: {0}; install the system's CA certificates (package ca-certificates)"
+    )]
+    Client(reqwest::Error),
+    /// Somebody else listens there, or it is not allowed.
+    #[error("cannot listen on {0}: {1}; stop what listens there, or choose another address")]
+    Listen(String, io::Error),
+    /// No thread or runtime.
+    #[error("the system gives no threads: {0}")]
+    Threads(io::Error),
+}
+
+/// What outlives a command: the store and the key that belongs to it.
+#[derive(Debug)]
+pub struct State {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The key its secrets rest under.
+    pub master: Arc<MasterKey>,
+}
+
+impl State {
+    /// Opens, or makes, the state of a gateway.
+    pub fn open(settings: &Settings) -> Result<Self, StartError> {
+        let directory = &settings.server.state_directory;
+        std::fs::create_dir_all(directory)
+            .map_err(|error| StartError::StateDirectory(directory.display().to_string(), error))?;
+        let master = Arc::new(MasterKey::open(directory)?);
+        let store = open_store(&settings.store.file)?;
+        Ok(Self { store, master })
+    }
+}
+
+fn open_store(file: &Path) -> Result<Arc<dyn Store>, StartError> {
+    let store = Sqlite::open(file).map_err(|error| StartError::Store(file.display().to_string(), error))?;
+    Ok(Arc::new(store))
+}
+
+/// The provider's client.
+fn verifier(settings: &Settings) -> Result<Arc<dyn Verifier>, StartError> {
+    match &settings.provider {
+        Provider::Twilio(twilio) => {
+            let twilio = Twilio::new(twilio, &settings.challenge.brand).map_err(StartError::Client)?;
+            Ok(Arc::new(twilio))
+        }
+    }
+}
+
+/// A running gateway. Dropping it stops the back office at once; [`Gateway::stop`] does it gently.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where it listens, as it turned out.
+    pub addresses: Vec<String>,
+    back_office: Runtime,
+    fronts: Vec<thread::JoinHandle<io::Result<()>>>,
+    drain: watch::Sender<bool>,
+    sessions: Arc<Sessions>,
+}
+
+/// Changes of other processes are heard of this often; a revocation must take effect within a second.
+const LISTEN_EVERY: Duration = Duration::from_millis(250);
+/// When sessions were last used is written down this often.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// How long the start waits for the provider to say how long its codes are.
+const PROBE: Duration = Duration::from_secs(5);
+
+impl Gateway {
+    /// Starts a gateway: everything that can fail has been tried when this returns.
+    pub fn start(settings: &Settings) -> Result<Self, StartError> {
+        Self::start_on(settings, State::open(settings)?)
+    }
+
+    /// Starts a gateway on an open state.
+    pub fn start_on(settings: &Settings, state: State) -> Result<Self, StartError> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let back_office = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("office")
+            .enable_all()
+            .build()
+            .map_err(StartError::Threads)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let keys =
+            Arc::new(back_office.block_on(Keys::open(state.store.clone(), state.master.clone(), &*clock))?);
+        let sessions = Arc::new(Sessions::new(state.store.clone(), settings.session.idle_timeout));
+        let verifier = verifier(settings)?;
+        let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand);
+        let pages = Arc::new(pages.map_err(|error| StartError::Pages(error.to_string()))?);
+        let parts = Parts {
+            store: state.store.clone(),
+            verifier: verifier.clone(),
+            clock: clock.clone(),
+            keys: keys.clone(),
+            sessions: sessions.clone(),
+            master: state.master,
+        };
+        let desk = Arc::new(Desk {
+            sign_in: SignIn::new(parts, settings),
+            sessions: sessions.clone(),
+            pages: pages.clone(),
+            cookies: Names::new(settings.server.public_url.secure),
+            clock: clock.clone(),
+            audit: Audit::new(state.store.clone()),
+        });
+        let office = BackOffice::new(back_office.handle().clone(), desk.clone(), keys.clone());
+        let site = Arc::new(Site::new(settings, pages, clock.clone()));
+
+        let (drain, draining) = watch::channel(false);
+        let terms = front::Terms {
+            site: site.clone(),
+            tls: settings.server.tls.as_ref().map(tls::acceptor).transpose()?,
+            connections: Arc::new(Semaphore::new(settings.server.max_connections)),
+            drain: draining,
+            drain_timeout: settings.server.drain_timeout,
+        };
+        let (addresses, bound) = bind(settings)?;
+        observe(settings, &back_office, state.store.clone())?;
+        back_office.block_on(async { tokio::time::timeout(PROBE, greet(&*verifier)).await }).ok();
+        keep_house(
+            back_office.handle(),
+            Household { store: state.store, sessions: sessions.clone(), keys, desk, clock: clock.clone() },
+            settings,
+        );
+
+        let threads = bound.into_iter().enumerate().map(|(number, bound)| {
+            let (settings, terms, office, clock) =
+                (settings.clone(), terms.clone(), office.clone(), clock.clone());
+            let serve = move || {
+                let make = || {
+                    Front::new(
+                        terms.site.clone(),
+                        Proxy::new(&settings.routes, terms.site.cookies, clock),
+                        office,
+                    )
+                };
+                front::run(bound, make, &terms)
+            };
+            thread::Builder::new().name(format!("front-{number}")).spawn(serve)
+        });
+        let fronts = threads.collect::<io::Result<Vec<_>>>().map_err(StartError::Threads)?;
+        Ok(Self { addresses, back_office, fronts, drain, sessions })
+    }
+
+    /// Waits until the process is asked to end (SIGTERM, SIGINT).
+    pub fn wait(&self) -> io::Result<()> {
+        self.back_office.block_on(async {
+            let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            Ok(())
+        })
+    }
+
+    /// Finishes what is under way, writes down what is only in memory, and stops.
+    pub fn stop(self) {
+        let _ = self.drain.send(true);
+        for front in self.fronts {
+            match front.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a thread of the front ended"),
+                Err(_) => tracing::error!("a thread of the front panicked"),
+            }
+        }
+        let tidied = self.back_office.block_on(self.sessions.tidy(SystemClock.now()));
+        if let Err(error) = tidied {
+            tracing::warn!(%error, "the last use of sessions could not be written down");
+        }
+        self.back_office.shutdown_timeout(Duration::from_secs(5));
+    }
+}
+
+/// One set of listeners for each thread.
+fn bind(settings: &Settings) -> Result<(Vec<String>, Vec<Vec<listener::Bound>>), StartError> {
+    let threads = match settings.server.workers {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let mut addresses = Vec::new();
+    let mut by_thread: Vec<Vec<listener::Bound>> = (0..threads).map(|_| Vec::new()).collect();
+    for listen in &settings.server.listen {
+        let bound = listener::bind(listen, threads)
+            .map_err(|error| StartError::Listen(format!("{listen:?}"), error))?;
+        addresses.extend(bound.first().map(listener::Bound::address));
+        by_thread.iter_mut().zip(bound).for_each(|(thread, bound)| thread.push(bound));
+    }
+    Ok((addresses, by_thread))
+}
+
+fn observe(settings: &Settings, back_office: &Runtime, store: Arc<dyn Store>) -> Result<(), StartError> {
+    let address = settings.observe.listen;
+    match back_office.block_on(tokio::net::TcpListener::bind(address)) {
+        Ok(listener) => drop(back_office.spawn(observe::serve(listener, store))),
+        Err(error) if settings.observe.explicit => {
+            return Err(StartError::Listen(address.to_string(), error));
+        }
+        Err(error) => {
+            tracing::warn!(%address, %error, "health is not told: set observe.listen to a free address")
+        }
+    }
+    Ok(())
+}
+
+/// Asks the provider whether it knows us, and how long its codes are. The gateway starts all the same: people with
+/// a session must not be shut out because the provider is down.
+async fn greet(verifier: &dyn Verifier) {
+    let name = verifier.name();
+    match verifier.probe().await {
+        Ok(terms) => {
+            tracing::info!(provider = name, code_length = terms.code_length, "the provider is there")
+        }
+        Err(error) if error.trouble == Trouble::Configuration => {
+            let remedy = "check account, token and service in [[provider]]; until then nobody gets a code";
+            tracing::error!(provider = name, %error, remedy, "the provider refuses us");
+        }
+        Err(error) => {
+            tracing::warn!(provider = name, %error, "the provider cannot be reached; codes may not go out")
+        }
+    }
+}
+
+/// What the household looks after.
+struct Household {
+    store: Arc<dyn Store>,
+    sessions: Arc<Sessions>,
+    keys: Arc<Keys>,
+    desk: Arc<Desk>,
+    clock: Arc<dyn Clock>,
+}
+
+fn keep_house(office: &Handle, household: Household, settings: &Settings) {
+    let Household { store, sessions, keys, desk, clock } = household;
+    office.spawn(listen_for_changes(store.clone(), sessions.clone(), keys));
+    let tidy_clock = clock.clone();
+    office.spawn(async move {
+        let mut ticks = tokio::time::interval(TIDY_EVERY);
+        loop {
+            ticks.tick().await;
+            desk.sign_in.tidy();
+            if let Err(error) = sessions.tidy(tidy_clock.now()).await {
+                tracing::warn!(%error, "the last use of sessions could not be written down");
+            }
+        }
+    });
+    let key_lifetime = settings.session.absolute_timeout;
+    office.spawn(async move {
+        let mut ticks = tokio::time::interval(PURGE_EVERY);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = store.purge(clock.now(), key_lifetime).await {
+                tracing::warn!(%error, "old records could not be purged");
+            }
+        }
+    });
+}
+
+/// Reads on from the last change it knows of. A store that fails is asked again: nothing is missed meanwhile.
+async fn listen_for_changes(store: Arc<dyn Store>, sessions: Arc<Sessions>, keys: Arc<Keys>) {
+    let mut known = None;
+    let mut ticks = tokio::time::interval(LISTEN_EVERY);
+    loop {
+        ticks.tick().await;
+        // Whatever happened before the first look is in the records themselves: no session was in use yet.
+        let heard = match known {
+            None => store.last_change().await.map(|number| (number, Vec::new())),
+            Some(number) => store.changes_after(number).await,
+        };
+        match heard {
+            Ok((number, changes)) => {
+                known = Some(number);
+                if !changes.is_empty() && sessions.hear(changes) {
+                    reload(&keys).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "changes cannot be read"),
+        }
+    }
+}
+
+async fn reload(keys: &Keys) {
+    match keys.reload().await {
+        Ok(()) => tracing::info!("the signing keys were read again"),
+        Err(error) => tracing::error!(%error, "the signing keys could not be read again; the old ones stay"),
+    }
+}

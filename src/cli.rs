@@ -1,0 +1,151 @@
+//! The commands. Each is a file; each ends with an exit code that scripts can rely on.
+
+mod audit;
+mod check;
+mod demo;
+mod generate;
+mod key;
+mod output;
+mod serve;
+mod session;
+mod simulate;
+mod state;
+mod user;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::StartError;
+use crate::config::Problems;
+use crate::store::StoreError;
+
+/// A two-factor gateway in front of any web application.
+#[derive(Debug, Parser)]
+#[command(name = "vestibule", version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    #[command(after_help = "Example:\n  vestibule serve --config /etc/vestibule/config.toml")]
+    Serve(Config),
+    /// Try everything at once: a sample application, a simulated provider, a user and the gateway
+    #[command(after_help = "Example:\n  vestibule demo")]
+    Demo(demo::Args),
+    /// Check a configuration and name every problem in it
+    #[command(after_help = "Example:\n  vestibule check --config /etc/vestibule/config.toml")]
+    Check(check::Args),
+    /// Manage the people the gateway lets in
+    User(user::Args),
+    /// See and end sessions
+    Session(session::Args),
+    /// See and rotate the keys that sign sessions
+    Key(key::Args),
+    /// Read the audit trail
+    Audit(audit::Args),
+    /// Run a provider simulator, for rehearsals and tests
+    Simulate(simulate::Args),
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  vestibule completions bash > /etc/bash_completion.d/vestibule")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Example:\n  vestibule man | man -l -")]
+    Man,
+}
+
+/// Which configuration a command works with.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Config {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/vestibule/config.toml")]
+    pub(crate) config: PathBuf,
+}
+
+/// Why a command did not succeed; each kind has its exit code.
+#[derive(Debug)]
+pub enum Failure {
+    /// It could not be done. Exit code 1.
+    Runtime(String),
+    /// It was called wrongly. Exit code 64.
+    Usage(String),
+    /// The configuration is wrong. Exit code 78.
+    BadConfig(String),
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Runtime(_) => 1,
+            Self::Usage(_) => 64,
+            Self::BadConfig(_) => 78,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runtime(text) | Self::Usage(text) | Self::BadConfig(text) => f.write_str(text),
+        }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::BadConfig(problems.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        Self::Runtime(error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Runtime(error.to_string())
+    }
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("vestibule: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(config) => serve::run(&config),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::User(args) => user::run(args),
+        Command::Session(args) => session::run(args),
+        Command::Key(args) => key::run(args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Simulate(args) => simulate::run(args),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man => generate::man(),
+    }
+}

@@ -1,0 +1,49 @@
+//! What commands print: a table for people, JSON for programs.
+
+use std::io::{self, Write as _};
+
+use serde_json::Value;
+
+use super::Failure;
+use crate::domain::time::Timestamp;
+
+/// Standard output.
+pub(super) fn stdout() -> io::StdoutLock<'static> {
+    io::stdout().lock()
+}
+
+/// Nobody reads what we print.
+pub(super) fn broken(error: &io::Error) -> Failure {
+    Failure::Runtime(format!("standard output: {error}"))
+}
+
+/// Prints one line.
+pub(super) fn line(text: &str) -> Result<(), Failure> {
+    writeln!(stdout(), "{text}").map_err(|error| broken(&error))
+}
+
+/// Prints JSON.
+pub(super) fn json(value: &Value) -> Result<(), Failure> {
+    line(&format!("{value:#}"))
+}
+
+/// Prints rows under their headings, in columns.
+pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([headings[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let print = |cells: [&str; N]| {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        line(padded.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    print(headings)?;
+    rows.iter().try_for_each(|row| print(row.each_ref().map(String::as_str)))
+}
+
+/// A moment as ISO 8601 in UTC.
+pub(super) fn moment(at: Timestamp) -> String {
+    jiff::Timestamp::from_second(at.unix())
+        .map_or_else(|_| at.unix().to_string(), |moment| moment.to_string())
+}

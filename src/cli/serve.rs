@@ -1,0 +1,42 @@
+//! `vestibule serve`
+
+use sd_notify::NotifyState;
+
+use super::{Config, Failure};
+use crate::app::Gateway;
+use crate::config::{Log, LogFormat, Settings};
+
+pub(super) fn run(config: &Config) -> Result<(), Failure> {
+    let settings = Settings::load(&config.config)?;
+    start_log(&settings.log)?;
+    let gateway = Gateway::start(&settings)?;
+    for address in &gateway.addresses {
+        tracing::info!(address, public_url = settings.server.public_url.scheme(), "listening");
+    }
+    tell(&[NotifyState::Ready]);
+    gateway.wait().map_err(|error| Failure::Runtime(error.to_string()))?;
+    tracing::info!("stopping: finishing what is under way");
+    tell(&[NotifyState::Stopping]);
+    gateway.stop();
+    Ok(())
+}
+
+/// The service manager, when there is one.
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "no service manager to tell");
+    }
+}
+
+/// The log goes to standard error: standard output is for data.
+pub(super) fn start_log(log: &Log) -> Result<(), Failure> {
+    // Our own lines at the level that was asked for, everybody else's when something is wrong.
+    let filter = tracing_subscriber::EnvFilter::new(format!("warn,vestibule={}", log.level));
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let started = match log.format {
+        LogFormat::Text => subscriber.with_ansi(false).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| Failure::Runtime(error.to_string()))
+}

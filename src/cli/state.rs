@@ -1,0 +1,50 @@
+//! What the commands that work on the store have in common.
+
+use std::path::Path;
+
+use crate::app::State;
+use crate::config::Settings;
+use crate::domain::event::{Event, What};
+use crate::domain::time::Timestamp;
+use crate::store::{Store, StoreError};
+
+use super::Failure;
+use crate::clock::{Clock as _, SystemClock};
+
+/// An open store, and a runtime to wait for it.
+pub(super) struct Work {
+    pub(super) settings: Settings,
+    pub(super) state: State,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Work {
+    /// Opens the store of a configuration.
+    pub(super) fn open(config: &Path) -> Result<Self, Failure> {
+        let settings = Settings::load(config)?;
+        let state = State::open(&settings)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::Runtime(error.to_string()))?;
+        Ok(Self { settings, state, runtime })
+    }
+
+    /// Waits for the store.
+    pub(super) fn wait<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, Failure> {
+        Ok(self.runtime.block_on(answer)?)
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.state.store
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    /// Writes down what an administrator did.
+    pub(super) fn record(&self, what: What, user: Option<String>, detail: String) -> Result<(), Failure> {
+        let event =
+            Event { at: self.now(), what, reference: None, user, client: "command line".to_owned(), detail };
+        self.wait(self.store().append_audit(vec![event]))
+    }
+}

@@ -1,0 +1,246 @@
+//! READ FIRST: request → decision → our own pages, the challenge, or the application → reply.
+//!
+//! One [`Front`] serves the connections of one thread and shares nothing with the others but immutable settings.
+//! A request with a known session waits for nothing here; what is rare and slow is asked of the [`BackOffice`].
+
+mod back_office;
+mod reply;
+mod sessions;
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http_body_util::Either;
+use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderValue, UPGRADE};
+use hyper::{Method, Request, Response};
+use ipnet::IpNet;
+
+pub use back_office::BackOffice;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::domain::policy::{Cause, Decision, Policy, Reason, RouteMatch};
+use crate::message::client_address;
+use crate::message::forwarded::chain_field;
+use crate::message::kind::{Kind, kind};
+use crate::message::session_cookie::Names;
+use crate::message::{authority, origin, path};
+use crate::pages::problem::Refusal;
+use crate::pages::visit::Visit;
+use crate::pages::{BASE, Pages};
+use crate::proxy::{Arrival, Proved, Proxy, ReplyBody};
+use sessions::KnownSessions;
+
+/// What all threads share, and nobody changes.
+#[derive(Debug)]
+pub struct Site {
+    /// Who may pass where.
+    pub policy: Policy,
+    /// The names of our cookies.
+    pub cookies: Names,
+    /// `http` or `https`, as people type it.
+    pub scheme: &'static str,
+    /// Peers whose word about the client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Renders refusals.
+    pub pages: Arc<Pages>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Site {
+    /// The site of these settings.
+    pub fn new(settings: &Settings, pages: Arc<Pages>, clock: Arc<dyn Clock>) -> Self {
+        let routes = settings.routes.iter();
+        let matches = routes.map(|route| RouteMatch { host: route.host.clone(), path: route.path.clone() });
+        Self {
+            policy: Policy::new(matches),
+            cookies: Names::new(settings.server.public_url.secure),
+            scheme: settings.server.public_url.scheme(),
+            trusted_proxies: settings.server.trusted_proxies.clone(),
+            pages,
+            clock,
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    address: IpAddr,
+    trusted: bool,
+    chain: HeaderValue,
+}
+
+impl Peer {
+    /// A peer, trusted when it is one of our proxies.
+    pub fn new(address: IpAddr, site: &Site) -> Self {
+        let address = address.to_canonical();
+        let trusted = client_address::is_trusted(address, &site.trusted_proxies);
+        Self { address, trusted, chain: chain_field(&[address]) }
+    }
+
+    /// A peer on a Unix socket: a proxy on this machine.
+    pub fn local() -> Self {
+        let address = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        Self { address, trusted: true, chain: chain_field(&[address]) }
+    }
+}
+
+/// One thread's gateway.
+#[derive(Debug)]
+pub struct Front {
+    site: Arc<Site>,
+    sessions: KnownSessions,
+    proxy: Proxy,
+    office: BackOffice,
+}
+
+impl Front {
+    /// A gateway for one thread.
+    pub fn new(site: Arc<Site>, proxy: Proxy, office: BackOffice) -> Self {
+        Self { site, sessions: KnownSessions::default(), proxy, office }
+    }
+
+    /// Answers a request. Every way out of here is an answer.
+    pub async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<ReplyBody> {
+        let kind = kind(request.method(), request.headers());
+        match self.serve(request, peer, kind).await {
+            Ok(answer) => answer,
+            Err(refusal) => reply::refused(&self.site.pages, &refusal, kind).map(Either::Right),
+        }
+    }
+
+    async fn serve(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        kind: Kind,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let written = self.check_target(&request)?;
+        let session = self.session(&request).await?;
+        if request
+            .uri()
+            .path()
+            .strip_prefix(BASE)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        {
+            return self.visit(request, peer, kind, written, session).await;
+        }
+        match self.site.policy.decide(&host_of(&written)?, request.uri().path(), session) {
+            Decision::Forward(permit) => {
+                upgrade_comes_from_here(&request, self.site.scheme, &written)?;
+                let arrival = Arrival {
+                    chain: self.chain(&request, peer),
+                    scheme: self.site.scheme,
+                    authority: written,
+                };
+                Ok(self.proxy.forward(permit, request, arrival).await?)
+            }
+            Decision::Challenge(cause) => {
+                let site = format!("{}://{}", self.site.scheme, written.to_str().unwrap_or_default());
+                let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+                Ok(self.site.pages.challenge_first(cause, kind, &site, target).map(Either::Right))
+            }
+            Decision::Deny(Reason::NoRoute) => Err(Refusal::NotFound),
+        }
+    }
+
+    /// Reads host and path once, and refuses what could be read otherwise elsewhere. What the client wrote as the
+    /// authority is what the upstream is told.
+    fn check_target(&self, request: &Request<Incoming>) -> Result<HeaderValue, Refusal> {
+        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+            return Err(Refusal::MethodRefused);
+        }
+        let written =
+            authority::authority(request.uri(), request.headers()).map_err(|_| Refusal::Malformed)?;
+        // The field itself where there is one: cloning it copies nothing.
+        let written = match request.headers().get(HOST) {
+            Some(field) => field.clone(),
+            None => HeaderValue::from_str(written).map_err(|_| Refusal::Malformed)?,
+        };
+        let host = host_of(&written)?;
+        if !self.site.policy.knows_host(&host) {
+            return Err(Refusal::UnknownHost);
+        }
+        path::check(request.uri().path(), self.site.policy.divides(&host))
+            .map_err(|_| Refusal::AmbiguousPath)?;
+        drop(host);
+        Ok(written)
+    }
+
+    /// Whose request it is: known to this thread, or to be asked of the back office.
+    async fn session(&self, request: &Request<Incoming>) -> Result<Result<Proved, Cause>, Refusal> {
+        let Some(token) = self.site.cookies.find(self.site.cookies.session, request.headers()) else {
+            return Ok(Err(Cause::NoSession));
+        };
+        let now = self.site.clock.now();
+        match self.sessions.known(token, now) {
+            Some(known) => Ok(known),
+            None => self.sessions.learn(token, now, &self.office).await,
+        }
+    }
+
+    /// A request to our own pages: gathered whole, and answered by the back office.
+    async fn visit(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        kind: Kind,
+        written: HeaderValue,
+        session: Result<Proved, Cause>,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let client = self.client(&request, peer);
+        let (head, body) = request.into_parts();
+        let visit = Visit {
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().map(str::to_owned),
+            method: head.method,
+            headers: head.headers,
+            body: back_office::gather(body).await?,
+            client,
+            scheme: self.site.scheme,
+            authority: written.to_str().unwrap_or_default().to_owned(),
+            kind,
+            session: session.map(|proved| proved.session().clone()),
+        };
+        Ok(self.office.serve(visit).await?.map(Either::Right))
+    }
+
+    fn client(&self, request: &Request<Incoming>, peer: &Peer) -> IpAddr {
+        if !peer.trusted {
+            return peer.address;
+        }
+        client_address::chain(request.headers(), peer.address, &self.site.trusted_proxies)[0]
+    }
+
+    fn chain(&self, request: &Request<Incoming>, peer: &Peer) -> HeaderValue {
+        if !peer.trusted {
+            return peer.chain.clone();
+        }
+        chain_field(&client_address::chain(request.headers(), peer.address, &self.site.trusted_proxies))
+    }
+
+    /// Forgets sessions that are over, and closes connections that are idle.
+    pub fn tidy(&self) {
+        self.sessions.tidy(self.site.clock.now());
+        self.proxy.tidy();
+    }
+}
+
+fn host_of(written: &HeaderValue) -> Result<Cow<'_, str>, Refusal> {
+    authority::host(written.to_str().unwrap_or_default()).map_err(|_| Refusal::Malformed)
+}
+
+/// A page of another site may not open a WebSocket with this person's session (RFC 6455 section 10.2).
+fn upgrade_comes_from_here(
+    request: &Request<Incoming>,
+    scheme: &str,
+    written: &HeaderValue,
+) -> Result<(), Refusal> {
+    let upgrades = request.headers().contains_key(UPGRADE);
+    let from_here = || origin::is_same(request.headers(), scheme, written.to_str().unwrap_or_default());
+    if upgrades && !from_here() { Err(Refusal::CrossSite) } else { Ok(()) }
+}

@@ -1,0 +1,95 @@
+//! The way from a thread of the front to the back office: by message, bounded, and always answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::access::keys::Keys;
+use crate::access::sessions::{LiveSession, Sessions};
+use crate::domain::policy::Cause;
+use crate::domain::session::SessionEnd;
+use crate::domain::time::Timestamp;
+use crate::domain::token::TokenError;
+use crate::pages::Desk;
+use crate::pages::problem::Refusal;
+use crate::pages::reply::Reply;
+use crate::pages::visit::{LONGEST_BODY, Visit};
+
+/// What is rare and slow: pages, providers, the store.
+#[derive(Clone, Debug)]
+pub struct BackOffice {
+    runtime: Handle,
+    desk: Arc<Desk>,
+    sessions: Arc<Sessions>,
+    keys: Arc<Keys>,
+    places: Arc<Semaphore>,
+}
+
+/// Visits and look-ups under way at once; who comes then is told to come back.
+const PLACES: usize = 1_024;
+/// A form is here in so long, or not at all.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+impl BackOffice {
+    /// A back office on this runtime.
+    pub fn new(runtime: Handle, desk: Arc<Desk>, keys: Arc<Keys>) -> Self {
+        let sessions = desk.sessions.clone();
+        Self { runtime, desk, sessions, keys, places: Arc::new(Semaphore::new(PLACES)) }
+    }
+
+    /// Answers a visit to our own pages.
+    pub(super) async fn serve(&self, visit: Visit) -> Result<Reply, Refusal> {
+        let desk = self.desk.clone();
+        self.ask(async move { desk.serve(visit).await }).await
+    }
+
+    /// Verifies a token here, where it takes microseconds, and reads its session there.
+    pub(super) async fn find(
+        &self,
+        token: &[u8],
+        now: Timestamp,
+    ) -> Result<Result<Arc<LiveSession>, Cause>, Refusal> {
+        let opened = match self.keys.keyring().open(token, now) {
+            Ok(opened) => opened,
+            Err(TokenError::Expired) => return Ok(Err(Cause::SessionEnded(SessionEnd::Expired))),
+            Err(TokenError::Invalid) => return Ok(Err(Cause::NoSession)),
+        };
+        let sessions = self.sessions.clone();
+        let found = self.ask(async move { sessions.find(opened.session, now).await }).await?;
+        let found = found.map_err(|error| {
+            tracing::error!(%error, "a session could not be read");
+            Refusal::StoreUnavailable
+        })?;
+        Ok(found.map_err(|end| end.map_or(Cause::NoSession, Cause::SessionEnded)))
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| Refusal::Busy)?;
+        // Runs to its end even when the person goes away: what was begun is recorded.
+        let task = self.runtime.spawn(async move {
+            let _place = place;
+            work.await
+        });
+        task.await.map_err(|error| {
+            tracing::error!(%error, "the back office failed");
+            Refusal::Internal
+        })
+    }
+}
+
+/// Reads the body of a visit, whole and small and soon.
+pub(super) async fn gather(body: Incoming) -> Result<Bytes, Refusal> {
+    let gathered = tokio::time::timeout(BODY_TIME, Limited::new(body, LONGEST_BODY).collect()).await;
+    match gathered.map_err(|_| Refusal::TooSlow)? {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+        Err(_) => Err(Refusal::Incomplete),
+    }
+}

@@ -1,0 +1,43 @@
+//! The one place where an error on the way becomes an answer.
+
+use http_body_util::Full;
+use hyper::Response;
+use hyper::body::Bytes;
+use hyper::header::{CONNECTION, HeaderValue};
+
+use crate::message::kind::Kind;
+use crate::pages::Pages;
+use crate::pages::problem::Refusal;
+use crate::proxy::UpstreamError;
+
+/// The answer to a refused request.
+pub(super) fn refused(pages: &Pages, refusal: &Refusal, kind: Kind) -> Response<Full<Bytes>> {
+    let mut reply = pages.refuse(refusal, kind);
+    if ends_connection(refusal) {
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    reply
+}
+
+/// After a request that could be read in two ways, or whose body was not read, nothing more is read.
+const fn ends_connection(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Malformed
+            | Refusal::AmbiguousPath
+            | Refusal::TooLarge
+            | Refusal::TooSlow
+            | Refusal::Incomplete
+    )
+}
+
+impl From<UpstreamError> for Refusal {
+    fn from(error: UpstreamError) -> Self {
+        tracing::warn!(%error, "the upstream gave no answer");
+        match error {
+            UpstreamError::Unreachable(..) => Self::UpstreamUnreachable,
+            UpstreamError::Timeout(_) => Self::UpstreamTimeout,
+            UpstreamError::Failed(..) | UpstreamError::Unsolicited(_) => Self::UpstreamFailed,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Refusals, and the one place where each becomes an answer.
+
+use hyper::StatusCode;
+use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
+use minijinja::context;
+use serde_json::json;
+
+use super::reply::{self, Reply};
+use super::{BASE, Message, Pages};
+use crate::domain::policy::Cause;
+use crate::domain::return_to::ReturnTo;
+use crate::domain::session::SessionEnd;
+use crate::message::kind::Kind;
+
+/// Why a request goes no further, whoever sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not a request we can read: no host or two, an odd target.
+    Malformed,
+    /// The path can be read in two ways.
+    AmbiguousPath,
+    /// No route has this host.
+    UnknownHost,
+    /// No route has this path, or nothing of ours is there.
+    NotFound,
+    /// The address does not take the method; it takes these.
+    MethodNotAllowed(&'static str),
+    /// A method that makes no sense here.
+    MethodRefused,
+    /// Another site's page sent it.
+    CrossSite,
+    /// Neither a form nor what the address takes.
+    WrongMediaType,
+    /// Larger than anything we take.
+    TooLarge,
+    /// The body did not come in time.
+    TooSlow,
+    /// The client went away in the middle.
+    Incomplete,
+    /// More at once than we take.
+    Busy,
+    /// We made a mistake.
+    Internal,
+    /// The store could not do its work.
+    StoreUnavailable,
+    /// The application cannot be reached.
+    UpstreamUnreachable,
+    /// The application did not answer in time.
+    UpstreamTimeout,
+    /// The application's answer is none.
+    UpstreamFailed,
+}
+
+impl Refusal {
+    /// Its HTTP status.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed | Self::AmbiguousPath | Self::Incomplete => StatusCode::BAD_REQUEST,
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) | Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::WrongMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Busy | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Its word in the catalogue, where it has sentences of its own.
+    const fn word(&self) -> Option<&'static str> {
+        match self {
+            Self::AmbiguousPath => Some("ambiguous_path"),
+            Self::UnknownHost => Some("unknown_host"),
+            Self::StoreUnavailable => Some("store_unavailable"),
+            Self::UpstreamUnreachable => Some("upstream_unreachable"),
+            Self::UpstreamTimeout => Some("upstream_timeout"),
+            Self::UpstreamFailed => Some("upstream_failed"),
+            Self::Malformed
+            | Self::NotFound
+            | Self::MethodNotAllowed(_)
+            | Self::MethodRefused
+            | Self::CrossSite
+            | Self::WrongMediaType
+            | Self::TooLarge
+            | Self::TooSlow
+            | Self::Incomplete
+            | Self::Busy
+            | Self::Internal => None,
+        }
+    }
+}
+
+impl Pages {
+    /// Turns a refusal into an answer: a page for a person, a problem document for a program.
+    pub fn refuse(&self, refusal: &Refusal, kind: Kind) -> Reply {
+        let status = refusal.status();
+        let word = refusal.word().map_or_else(|| status.as_u16().to_string(), str::to_owned);
+        let title = self.catalogue().text(&format!("problem.{word}.title"));
+        let explanation = self.catalogue().text(&format!("problem.{word}.explanation"));
+        let mut reply = if kind.is_navigation() {
+            // A host we do not serve has no front page either.
+            let link_to = (*refusal != Refusal::UnknownHost).then_some("/");
+            let page = context! { status => status.as_u16(), title, explanation, link_to };
+            self.render("problem.html", status, None, None, page)
+        } else {
+            reply::problem(
+                status,
+                &json!({ "status": status.as_u16(), "title": title, "detail": explanation }),
+            )
+        };
+        if let Refusal::MethodNotAllowed(allowed) = refusal {
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        }
+        reply
+    }
+
+    /// What a request without a session gets: the way to the challenge, in the shape the sender can use.
+    pub fn challenge_first(&self, cause: Cause, kind: Kind, site: &str, target: &str) -> Reply {
+        let return_to: Option<ReturnTo> = target.parse().ok();
+        let location = challenge_location(cause, return_to.as_ref());
+        let mut reply = match kind {
+            Kind::Navigation => return reply::see_other(&location),
+            Kind::FormNavigation => {
+                let page = context! { challenge_url => location };
+                self.render("session_ended.html", StatusCode::UNAUTHORIZED, None, None, page)
+            }
+            Kind::Program => {
+                let document = json!({
+                    "type": "about:blank",
+                    "title": "Unauthorized",
+                    "status": 401,
+                    "detail": "Prove your identity at challenge_url, then send the request again.",
+                    "challenge_url": format!("{site}{BASE}/challenge"),
+                });
+                reply::problem(StatusCode::UNAUTHORIZED, &document)
+            }
+        };
+        // RFC 9110 section 15.5.2 wants a scheme; this one makes no browser ask for a password.
+        reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Vestibule"));
+        reply
+    }
+
+    /// Why somebody who had a session is asked again.
+    pub(super) fn notice_of(&self, ended: &str) -> Option<Message> {
+        let key = match ended {
+            "idle" => "message.session_idle",
+            "expired" => "message.session_expired",
+            "revoked" => "message.session_revoked",
+            "cancelled" => "message.cancelled",
+            _ => return None,
+        };
+        Some(Message::notice(self.catalogue().text(key)))
+    }
+}
+
+fn challenge_location(cause: Cause, return_to: Option<&ReturnTo>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if let Some(return_to) = return_to.filter(|path| path.as_str() != "/") {
+        query.append_pair("return_to", return_to.as_str());
+    }
+    match cause {
+        Cause::SessionEnded(end @ (SessionEnd::Idle | SessionEnd::Expired | SessionEnd::Revoked)) => {
+            query.append_pair("ended", end.as_str());
+        }
+        Cause::SessionEnded(SessionEnd::SignedOut) | Cause::NoSession => {}
+    }
+    let query = query.finish();
+    if query.is_empty() { format!("{BASE}/challenge") } else { format!("{BASE}/challenge?{query}") }
+}

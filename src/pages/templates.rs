@@ -1,0 +1,90 @@
+//! The templates: built in, and each replaceable by a file of the same name in the operator's directory.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use minijinja::value::Kwargs;
+use minijinja::{Environment, UndefinedBehavior, Value};
+
+use super::catalogue::Catalogue;
+
+/// All templates, compiled.
+#[derive(Debug)]
+pub(super) struct Templates {
+    environment: Environment<'static>,
+}
+
+/// Why the pages cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// A file cannot be read.
+    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    File(PathBuf, io::Error),
+    /// A template does not compile.
+    #[error("{0}: {1:#}")]
+    Template(String, minijinja::Error),
+    /// A catalogue is not TOML.
+    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    Catalogue(PathBuf, Box<toml::de::Error>),
+}
+
+macro_rules! built_in {
+    ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../templates/", $name)))),*] };
+}
+
+const BUILT_IN: [(&str, &str); 7] = built_in!(
+    "layout.html",
+    "identify.html",
+    "code.html",
+    "account.html",
+    "signed_out.html",
+    "session_ended.html",
+    "problem.html",
+);
+
+/// Steps a template may take; ours take a few hundred. A loop without end in an operator's template ends here.
+const FUEL: u64 = 100_000;
+
+impl Templates {
+    pub(super) fn open(overrides: Option<&Path>, catalogue: Arc<Catalogue>) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
+        let words = catalogue.clone();
+        environment
+            .add_function("duration", move |seconds: u64| words.duration(Duration::from_secs(seconds)));
+        environment.add_function(
+            "t",
+            move |key: String, values: Kwargs| -> Result<String, minijinja::Error> {
+                let values: Result<Vec<_>, _> = values
+                    .args()
+                    .map(|name| values.get::<Value>(name).map(|value| (name.to_owned(), value)))
+                    .collect();
+                Ok(catalogue.fill_from(&key, &values?))
+            },
+        );
+        for (name, built_in) in BUILT_IN {
+            let source = replacement(overrides, name)?.unwrap_or_else(|| built_in.to_owned());
+            environment
+                .add_template_owned(name, source)
+                .map_err(|error| TemplateError::Template(name.to_owned(), error))?;
+        }
+        Ok(Self { environment })
+    }
+
+    pub(super) fn render(&self, name: &str, page: Value) -> Result<String, minijinja::Error> {
+        self.environment.get_template(name)?.render(page)
+    }
+}
+
+fn replacement(overrides: Option<&Path>, name: &str) -> Result<Option<String>, TemplateError> {
+    let Some(path) = overrides.map(|directory| directory.join(name)) else { return Ok(None) };
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(TemplateError::File(path, error)),
+    }
+}

@@ -1,0 +1,153 @@
+//! Sending a permitted request on, and its answer back. Only what the policy permitted comes in here.
+
+mod body;
+mod pool;
+mod send;
+mod upgrade;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::http::uri::PathAndQuery;
+use hyper::{Request, Response, StatusCode, Uri, Version};
+
+pub use body::ReplyBody;
+
+use crate::access::sessions::LiveSession;
+use crate::clock::Clock;
+use crate::config::Route;
+use crate::domain::policy::Permit;
+use crate::message::session_cookie::Names;
+use crate::message::{forwarded, hop_by_hop, identity};
+use pool::{Pool, Pools};
+
+/// A session whose token was verified, with the user's name ready as a field.
+#[derive(Clone, Debug)]
+pub struct Proved {
+    session: Arc<LiveSession>,
+    user: HeaderValue,
+}
+
+impl Proved {
+    /// Prepares a session for forwarding. Names are visible ASCII, so each is a field value.
+    pub fn new(session: Arc<LiveSession>) -> Self {
+        let user = HeaderValue::from_str(session.user().as_str()).expect("a user name is a field value");
+        Self { session, user }
+    }
+
+    /// The session.
+    pub const fn session(&self) -> &Arc<LiveSession> {
+        &self.session
+    }
+}
+
+/// How a request came to us.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The addresses from the client to us.
+    pub chain: HeaderValue,
+    /// What people type: `http` or `https`.
+    pub scheme: &'static str,
+    /// Host and port as the client wrote them.
+    pub authority: HeaderValue,
+}
+
+/// Why no answer came.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection could be had.
+    #[error("no connection to {0}: {1}")]
+    Unreachable(String, std::io::Error),
+    /// No connection, or no answer, in time.
+    #[error("{0} did not answer in time")]
+    Timeout(String),
+    /// What came is no answer.
+    #[error("{0} broke off: {1}")]
+    Failed(String, hyper::Error),
+    /// It switched protocols unasked.
+    #[error("{0} switched protocols unasked")]
+    Unsolicited(String),
+}
+
+/// One thread's way to all upstreams.
+#[derive(Debug)]
+pub struct Proxy {
+    routes: Vec<RoutePools>,
+    cookies: Names,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct RoutePools {
+    route: Route,
+    pools: Pools,
+}
+
+impl Proxy {
+    /// A way to the upstreams of these routes. Opens no connection.
+    pub fn new(routes: &[Route], cookies: Names, clock: Arc<dyn Clock>) -> Self {
+        let pools = |route: &Route| RoutePools { pools: Pools::new(route), route: route.clone() };
+        Self { routes: routes.iter().map(pools).collect(), cookies, clock }
+    }
+
+    /// Closes connections that nobody has used for a while.
+    pub fn tidy(&self) {
+        self.routes.iter().for_each(|route| route.pools.tidy());
+    }
+
+    /// Sends a permitted request on and gives its answer, its body still streaming.
+    pub async fn forward(
+        &self,
+        permit: Permit<Proved>,
+        mut request: Request<Incoming>,
+        arrival: Arrival,
+    ) -> Result<Response<ReplyBody>, UpstreamError> {
+        let RoutePools { route, pools } = &self.routes[permit.route().0];
+        let switch = upgrade::wanted(&mut request);
+        self.prepare(&mut request, route, permit.session(), arrival);
+        if switch.is_some() {
+            upgrade::ask(request.headers_mut());
+        }
+        let (mut answer, connection, pool) = send::send(pools, request, route.response_timeout).await?;
+        *answer.version_mut() = Version::HTTP_11;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let client = switch.ok_or_else(|| UpstreamError::Unsolicited(pool.authority().to_owned()))?;
+            return Ok(upgrade::relay(client, answer, permit.into_session().session, self.clock.clone()));
+        }
+        hop_by_hop::remove_from_answer(answer.headers_mut());
+        self.cookies.guard_answer(answer.headers_mut());
+        Ok(answer.map(|body| body::streamed(body, connection, pool)))
+    }
+
+    /// Takes out what may not go on, then puts in what the upstream is to know. In this order: nothing a client
+    /// sends survives under a name of ours.
+    fn prepare(&self, request: &mut Request<Incoming>, route: &Route, proved: &Proved, arrival: Arrival) {
+        let version = request.version();
+        to_origin_form(request);
+        let headers = request.headers_mut();
+        hop_by_hop::remove_from_request(headers);
+        self.cookies.strip(headers);
+        identity::replace(headers, &route.identity_headers, &proved.user);
+        headers.insert(header::HOST, arrival.authority.clone());
+        forwarded::set(headers, arrival.chain, arrival.scheme, arrival.authority, version);
+    }
+}
+
+/// The target as HTTP/1.1 sends it to an origin server: path and query, to the letter (RFC 9112 section 3.2.1).
+fn to_origin_form(request: &mut Request<Incoming>) {
+    *request.version_mut() = Version::HTTP_11;
+    if request.uri().authority().is_some() {
+        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        *request.uri_mut() = Uri::from(path);
+    }
+}
+
+/// So many idle connections are kept to one upstream by one thread, for so long.
+const MOST_IDLE: usize = 64;
+const LONGEST_IDLE: Duration = Duration::from_secs(30);
+
+/// A pool shared by the requests of one thread.
+type SharedPool = Rc<Pool>;

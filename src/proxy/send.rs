@@ -1,0 +1,88 @@
+//! One request to one upstream: on a kept connection when there is one, on a new one else.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use tokio::time::{Instant, sleep_until};
+
+use super::body::Upload;
+use super::pool::{Connection, Pools};
+use super::{SharedPool, UpstreamError};
+
+type Moved = Rc<Cell<Option<Instant>>>;
+
+/// Sends a request and waits for the head of its answer. It is sent a second time only when not a byte of it went
+/// out: the kept connection had been closed, or the upstream could not be reached and another can.
+pub(super) async fn send(
+    pools: &Pools,
+    request: Request<Incoming>,
+    patience: Duration,
+) -> Result<(Response<Incoming>, Connection, SharedPool), UpstreamError> {
+    let (head, body) = request.into_parts();
+    let (body, moved) = Upload::new(body);
+    let mut request = Request::from_parts(head, body);
+    let mut pool = pools.next();
+    while let Some(connection) = pool.take() {
+        match on(&pool, connection, request, patience, &moved).await? {
+            Sent::Answered(answer, connection) => return Ok((answer, connection, pool)),
+            Sent::Unsent(back) => request = back,
+        }
+    }
+    let mut tried = 1;
+    let connection = loop {
+        match pool.connect().await {
+            Ok(connection) => break connection,
+            Err(error) if tried < pools.len() => tracing::warn!(%error, "trying the next upstream"),
+            Err(error) => return Err(error),
+        }
+        tried += 1;
+        pool = pools.next();
+    };
+    match on(&pool, connection, request, patience, &moved).await? {
+        Sent::Answered(answer, connection) => Ok((answer, connection, pool)),
+        Sent::Unsent(_) => Err(UpstreamError::Timeout(pool.authority().to_owned())),
+    }
+}
+
+enum Sent {
+    Answered(Response<Incoming>, Connection),
+    /// The connection was closed before a byte went out.
+    Unsent(Request<Upload>),
+}
+
+async fn on(
+    pool: &SharedPool,
+    mut connection: Connection,
+    request: Request<Upload>,
+    patience: Duration,
+    moved: &Moved,
+) -> Result<Sent, UpstreamError> {
+    let sending = connection.try_send_request(request);
+    let answered = tokio::select! {
+        biased;
+        answered = sending => answered,
+        () = silence(patience, moved) => return Err(UpstreamError::Timeout(pool.authority().to_owned())),
+    };
+    match answered {
+        Ok(answer) => Ok(Sent::Answered(answer, connection)),
+        Err(mut refused) => match refused.take_message() {
+            Some(request) => Ok(Sent::Unsent(request)),
+            None => Err(UpstreamError::Failed(pool.authority().to_owned(), refused.into_error())),
+        },
+    }
+}
+
+/// Returns once neither the request's body has moved nor an answer has come for so long.
+async fn silence(patience: Duration, moved: &Moved) {
+    let mut until = Instant::now() + patience;
+    loop {
+        sleep_until(until).await;
+        match moved.get().map(|at| at + patience) {
+            Some(later) if later > until => until = later,
+            _ => return,
+        }
+    }
+}

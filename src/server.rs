@@ -1,0 +1,7 @@
+//! Sockets: listening, one thread of the front, one connection, and stopping without dropping anybody.
+
+pub mod connection;
+pub mod front;
+pub mod listener;
+pub mod observe;
+pub mod tls;

@@ -1,0 +1,107 @@
+//! One thread of the front: its own runtime, listeners and connections.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinSet, LocalSet};
+use tokio_rustls::TlsAcceptor;
+
+use super::connection;
+use super::listener::{Bound, Listener, Stream};
+use crate::gateway::{Front, Peer, Site};
+
+/// What every thread of the front is given.
+#[derive(Clone)]
+pub struct Terms {
+    /// Tells trusted peers from others.
+    pub site: Arc<Site>,
+    /// TLS, when the gateway speaks it itself.
+    pub tls: Option<TlsAcceptor>,
+    /// Connections that may be open, over all threads.
+    pub connections: Arc<Semaphore>,
+    /// Turns true when the gateway stops.
+    pub drain: watch::Receiver<bool>,
+    /// How long connections may take then.
+    pub drain_timeout: Duration,
+}
+
+impl fmt::Debug for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terms").field("tls", &self.tls.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Idle connections and ended sessions are let go this often.
+const TIDY_EVERY: Duration = Duration::from_secs(15);
+/// The pause after the machine ran out of what a connection needs.
+const OUT_OF_FILES: Duration = Duration::from_millis(100);
+
+/// Serves until told to stop and every connection has ended or run out of time.
+pub fn run(bound: Vec<Bound>, front: impl FnOnce() -> Front, terms: &Terms) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let front = Rc::new(front());
+        let mut listeners = JoinSet::new();
+        for bound in bound {
+            listeners.spawn_local(accept(bound.listen()?, front.clone(), terms.clone()));
+        }
+        let tidying = tokio::task::spawn_local(tidy(front));
+        while listeners.join_next().await.is_some() {}
+        tidying.abort();
+        Ok(())
+    })
+}
+
+async fn tidy(front: Rc<Front>) {
+    let mut ticks = tokio::time::interval(TIDY_EVERY);
+    loop {
+        ticks.tick().await;
+        front.tidy();
+    }
+}
+
+/// Accepts until told to stop, then waits for what is under way.
+async fn accept(listener: Listener, front: Rc<Front>, terms: Terms) {
+    let mut drain = terms.drain.clone();
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = drain.wait_for(|drain| *drain) => break,
+            Some(_) = open.join_next() => {}
+            (place, accepted) = next(&listener, &terms.connections) => match accepted {
+                Ok((stream, address)) => {
+                    let peer = address.map_or_else(Peer::local, |address| Peer::new(address.ip(), &terms.site));
+                    let serving = connection::serve(stream, peer, front.clone(), terms.tls.clone(), terms.drain.clone());
+                    open.spawn_local(async move {
+                        serving.await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(OUT_OF_FILES).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let drained =
+        tokio::time::timeout(terms.drain_timeout, async { while open.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!(connections = open.len(), "connections still open after drain_timeout are closed");
+    }
+}
+
+/// Waits for a place first: beyond the limit, connections wait in the kernel and not in our memory.
+async fn next(
+    listener: &Listener,
+    places: &Arc<Semaphore>,
+) -> (Option<OwnedSemaphorePermit>, io::Result<(Stream, Option<SocketAddr>)>) {
+    let place = places.clone().acquire_owned().await.ok();
+    (place, listener.accept().await)
+}

@@ -1,0 +1,113 @@
+//! Listening sockets: one for each thread on the same port, so that the kernel spreads the connections.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::Path;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::config::Listen;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1_024;
+
+/// A bound socket, not yet part of any runtime.
+#[derive(Debug)]
+pub enum Bound {
+    /// An address and port.
+    Tcp(StdTcpListener),
+    /// A Unix socket.
+    Unix(StdUnixListener),
+}
+
+/// A socket that accepts.
+#[derive(Debug)]
+pub enum Listener {
+    /// An address and port.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+/// Binds one place for so many threads. Fails when somebody else has it, also another gateway.
+pub fn bind(listen: &Listen, threads: usize) -> io::Result<Vec<Bound>> {
+    match listen {
+        Listen::Tcp(address) => bind_tcp(*address, threads),
+        Listen::Unix(path) => bind_unix(path, threads),
+    }
+}
+
+fn bind_tcp(address: SocketAddr, threads: usize) -> io::Result<Vec<Bound>> {
+    // Sockets that share a port would share it with another gateway too, silently; this one does not share.
+    let address = socket(address, false)?.local_addr()?;
+    (0..threads).map(|_| socket(address, true).map(Bound::Tcp)).collect()
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_unix(path: &Path, threads: usize) -> io::Result<Vec<Bound>> {
+    // A file left by a gateway that was killed is in the way; one that answers is not ours to take.
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    if path.exists() {
+        std::fs::remove_file(path)?;
+    }
+    let listener = StdUnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    (0..threads).map(|_| listener.try_clone().map(Bound::Unix)).collect()
+}
+
+impl Bound {
+    /// Where it listens, for the log.
+    pub fn address(&self) -> String {
+        let address = match self {
+            Self::Tcp(listener) => listener.local_addr().map(|address| address.to_string()),
+            Self::Unix(listener) => listener
+                .local_addr()
+                .map(|a| a.as_pathname().map_or_else(String::new, |p| format!("unix:{}", p.display()))),
+        };
+        address.unwrap_or_default()
+    }
+
+    /// Makes it part of the current runtime.
+    pub fn listen(self) -> io::Result<Listener> {
+        match self {
+            Self::Tcp(listener) => TcpListener::from_std(listener).map(Listener::Tcp),
+            Self::Unix(listener) => UnixListener::from_std(listener).map(Listener::Unix),
+        }
+    }
+}
+
+/// Either kind of connection.
+pub type Stream = Box<dyn Io>;
+
+/// What a connection can do.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+impl Listener {
+    /// The next connection, with the peer's address where it has one.
+    pub async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Box::new(stream), Some(address)))
+            }
+            Self::Unix(listener) => Ok((Box::new(listener.accept().await?.0), None)),
+        }
+    }
+}
