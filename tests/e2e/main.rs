@@ -1,0 +1,22 @@
+//! The gateway as a user meets it: the real binary over real sockets, the provider simulator beside it, and an
+//! upstream that shows every byte it gets.
+
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+#![allow(missing_debug_implementations, reason = "nobody prints a test's tools")]
+
+mod common;
+
+mod access;
+mod api;
+mod challenge;
+mod cli;
+mod hostile;
+mod http2;
+mod limits;
+mod logs;
+mod proxy;
+mod sessions;
+mod smoke;
+mod tls;
+mod twilio;
+mod websocket;
