@@ -17,6 +17,7 @@ use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Provider, Settings};
 use crate::crypto::{MasterKey, MasterKeyError};
+use crate::domain::phone::PhoneNumber;
 use crate::gateway::{BackOffice, Front, Site};
 use crate::message::session_cookie::Names;
 use crate::pages::{Desk, Pages};
@@ -167,6 +168,8 @@ impl Gateway {
         };
         let (addresses, bound) = bind(settings)?;
         observe(settings, &back_office, state.store.clone())?;
+        // The phone library compiles its tables on first use; nobody's first sign-in should pay for that.
+        back_office.spawn_blocking(|| PhoneNumber::parse("+14155550100", None).map(|number| number.region()));
         back_office.block_on(async { tokio::time::timeout(PROBE, greet(&*verifier)).await }).ok();
         keep_house(
             back_office.handle(),

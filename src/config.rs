@@ -63,21 +63,31 @@ impl fmt::Display for Problems {
     }
 }
 
+/// What a configuration is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run the gateway: every secret and file it names must be there.
+    Serve,
+    /// To work on the store beside a gateway: its secrets are not looked at. A credential of the service manager's
+    /// is only there inside the unit.
+    Administer,
+}
+
 impl Settings {
     /// Reads a file.
-    pub fn load(file: &Path) -> Result<Self, Problems> {
+    pub fn load(file: &Path, purpose: Purpose) -> Result<Self, Problems> {
         let text = std::fs::read_to_string(file).map_err(|error| Problems {
             file: file.to_owned(),
             list: vec![Problem::of_file(&format!(
                 "cannot be read: {error}; name another file with --config"
             ))],
         })?;
-        Self::parse(&text).map_err(|list| Problems { file: file.to_owned(), list })
+        Self::parse(&text, purpose).map_err(|list| Problems { file: file.to_owned(), list })
     }
 
     /// Reads the text of a file.
-    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        let document = Document::parse(text)?;
+    pub fn parse(text: &str, purpose: Purpose) -> Result<Self, Vec<Problem>> {
+        let document = Document::parse(text, purpose)?;
         let settings = read(&document);
         document.into_result(settings)
     }

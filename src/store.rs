@@ -39,9 +39,9 @@ pub enum StoreError {
         /// What we know.
         known: i64,
     },
-    /// Its thread has ended.
-    #[error("the store has been closed")]
-    Closed,
+    /// It cannot begin or commit; the log has the cause.
+    #[error("the store cannot do its work at the moment; the log says why")]
+    Unavailable,
 }
 
 /// A user to add.
@@ -231,8 +231,13 @@ pub trait Store: Debug + Send + Sync {
     fn refund_failure(&self, subject: Subject) -> Answer<'_, ()>;
     /// Ends an open challenge without success.
     fn close_challenge(&self, id: ChallengeId, state: State) -> Answer<'_, ()>;
+    /// The code of a challenge had its wrong tries: ends every challenge it serves.
+    fn use_up_code(&self, id: ChallengeId) -> Answer<'_, ()>;
+    /// The provider knows nothing of the code of a challenge any more: its time is over. What became of the challenge
+    /// meanwhile; one that is open may still be accepted by whoever was approved just before.
+    fn expire_code(&self, id: ChallengeId, now: Timestamp) -> Answer<'_, State>;
     /// Turns an approval into a session: for one caller only, and only while the user may sign in. Clears the
-    /// user's failures and marks the phone as verified.
+    /// user's failures, marks the phone as verified and the code as used for every challenge it serves.
     fn accept_challenge(
         &self,
         approval: Approval,

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Config, Failure, output};
-use crate::config::Settings;
+use crate::config::{Purpose, Settings};
 use crate::pages::Pages;
 use crate::server::tls;
 
@@ -18,7 +18,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let file = args.config.config.display().to_string();
-    let settings = match Settings::load(&args.config.config) {
+    let settings = match Settings::load(&args.config.config, Purpose::Serve) {
         Ok(settings) => settings,
         Err(problems) if args.json => {
             let list = problems.list.iter().map(|problem| {

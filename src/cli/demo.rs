@@ -11,7 +11,7 @@ use super::output::{broken, stdout};
 use super::{Failure, serve};
 use crate::app::{Gateway, State};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::Settings;
+use crate::config::{Purpose, Settings};
 use crate::crypto;
 use crate::simulator::application;
 use crate::simulator::twilio::{Options, Simulator};
@@ -106,7 +106,7 @@ fn settings(
         level = "warn"
         "#
     );
-    Settings::parse(&text).map_err(|problems| {
+    Settings::parse(&text, Purpose::Serve).map_err(|problems| {
         let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Failure::Usage(format!("the demo cannot listen on {listen}: {}", list.join("\n")))
     })

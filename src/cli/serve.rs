@@ -4,14 +4,14 @@ use sd_notify::NotifyState;
 
 use super::{Config, Failure};
 use crate::app::Gateway;
-use crate::config::{Log, LogFormat, Settings};
+use crate::config::{Log, LogFormat, Purpose, Settings};
 
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
-    let settings = Settings::load(&config.config)?;
+    let settings = Settings::load(&config.config, Purpose::Serve)?;
     start_log(&settings.log)?;
     let gateway = Gateway::start(&settings)?;
     for address in &gateway.addresses {
-        tracing::info!(address, public_url = settings.server.public_url.scheme(), "listening");
+        tracing::info!(address, "listening");
     }
     tell(&[NotifyState::Ready]);
     gateway.wait().map_err(|error| Failure::Runtime(error.to_string()))?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::app::State;
-use crate::config::Settings;
+use crate::config::{Purpose, Settings};
 use crate::domain::event::{Event, What};
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
@@ -21,7 +21,7 @@ pub(super) struct Work {
 impl Work {
     /// Opens the store of a configuration.
     pub(super) fn open(config: &Path) -> Result<Self, Failure> {
-        let settings = Settings::load(config)?;
+        let settings = Settings::load(config, Purpose::Administer)?;
         let state = State::open(&settings)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Runtime(error.to_string()))?;

@@ -52,8 +52,8 @@ enum Command {
     SetPhone {
         /// Their name
         name: UserName,
-        /// Their new number, with its country
-        phone: String,
+        #[command(flatten)]
+        phone: NewPhone,
         #[command(flatten)]
         common: Common,
     },
@@ -93,6 +93,17 @@ enum Command {
     },
 }
 
+/// A number alone or after `--phone`, as `add` takes it.
+#[derive(Debug, clap::Args)]
+struct NewPhone {
+    /// Their new number, with its country
+    #[arg(value_name = "NUMBER", required_unless_present = "phone")]
+    number: Option<String>,
+    /// The same, as `user add` takes it
+    #[arg(long, value_name = "NUMBER", conflicts_with = "number")]
+    phone: Option<String>,
+}
+
 #[derive(Debug, clap::Args)]
 struct Common {
     #[command(flatten)]
@@ -107,7 +118,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Command::Add { name, phone, common } => add(name, &phone, &common),
         Command::List { common } => list(&common),
         Command::Show { name, common } => show(name, &common),
-        Command::SetPhone { name, phone, common } => set_phone(name, &phone, &common),
+        Command::SetPhone { name, phone, common } => {
+            set_phone(name, phone.number.or(phone.phone).as_deref().unwrap_or_default(), &common)
+        }
         Command::Disable { name, common } => change(name, UserChange::Disable, "disabled", &common),
         Command::Enable { name, common } => change(name, UserChange::Enable, "enabled", &common),
         Command::Remove { name, common } => change(name, UserChange::Remove, "removed", &common),

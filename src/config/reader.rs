@@ -9,6 +9,8 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::Purpose;
+
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
@@ -48,14 +50,18 @@ impl fmt::Display for Problem {
 /// A parsed text and the problems found in it so far.
 pub(super) struct Document<'t> {
     text: &'t str,
+    purpose: Purpose,
     root: Spanned<DeTable<'t>>,
     problems: RefCell<Vec<Problem>>,
+    /// Keys that were asked for and are not there, so that a test sees whether the example names them all.
+    #[cfg(test)]
+    absent: RefCell<Vec<String>>,
 }
 
 impl<'t> Document<'t> {
-    pub(super) fn parse(text: &'t str) -> Result<Self, Vec<Problem>> {
+    pub(super) fn parse(text: &'t str, purpose: Purpose) -> Result<Self, Vec<Problem>> {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let document = Self { text, root, problems: RefCell::default() };
+        let document = Self { text, purpose, root, problems: RefCell::default(), #[cfg(test)] absent: RefCell::default() };
         for error in &errors {
             let line = document.line(&error.span().unwrap_or_default());
             document.note(Problem::new(line, "", &format!("not TOML: {}", error.message().trim())));
@@ -75,6 +81,11 @@ impl<'t> Document<'t> {
             Some(value) if problems.is_empty() => Ok(value),
             _ => Err(problems),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn absent(&self) -> Vec<String> {
+        self.absent.borrow().clone()
     }
 
     fn note(&self, problem: Problem) {
@@ -109,6 +120,11 @@ impl<'d> Section<'d> {
         self.table.is_some()
     }
 
+    /// What the configuration is read for.
+    pub(super) const fn purpose(&self) -> Purpose {
+        self.document.purpose
+    }
+
     /// Whether the key is there, well written or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
@@ -116,7 +132,12 @@ impl<'d> Section<'d> {
 
     fn get(&self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
         self.asked.borrow_mut().push(key);
-        self.table?.get(key)
+        let value = self.table.and_then(|table| table.get(key));
+        #[cfg(test)]
+        if value.is_none() {
+            self.document.absent.borrow_mut().push(self.key(key));
+        }
+        value
     }
 
     fn key(&self, key: &str) -> String {

@@ -3,29 +3,63 @@
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
+use toml::de::DeValue;
 
+use super::Purpose;
 use super::reader::Section;
 
 /// Reads `{ credential = "NAME" }`, `{ file = "PATH" }` or `{ env = "NAME" }`.
 pub(super) fn secret(section: &Section<'_>, key: &'static str) -> Option<SecretString> {
-    let place = section.value(key, |value| {
-        let Some(table) = value.as_table() else { return Err(INLINE.to_owned()) };
-        let mut entries =
-            table.iter().map(|(name, value)| (name.get_ref().as_ref(), value.get_ref().as_str()));
-        match (entries.next(), entries.next()) {
-            (Some(("credential", Some(name))), None) => credential(name),
-            (Some(("file", Some(path))), None) => read(Path::new(path)),
-            (Some(("env", Some(name))), None) => environment(name)
-                .ok_or_else(|| format!("the environment has no {name}; set it, or use {{ credential = … }}")),
-            _ => Err(INLINE.to_owned()),
-        }
-    })?;
-    let trimmed = place.trim().to_owned();
-    if trimmed.is_empty() {
-        section.problem(key, "the secret is empty; put it where the configuration points");
-        return None;
+    let place = section.value(key, |value| place(value).ok_or_else(|| INLINE.to_owned()))?;
+    if section.purpose() == Purpose::Administer {
+        return Some(SecretString::default());
     }
-    Some(trimmed.into())
+    match place.read() {
+        Ok(secret) if !secret.trim().is_empty() => Some(secret.trim().into()),
+        Ok(_) => {
+            section.problem(key, "the secret is empty; put it where the configuration points");
+            None
+        }
+        Err(text) => {
+            section.problem(key, &text);
+            None
+        }
+    }
+}
+
+/// Where a secret is kept.
+enum Place {
+    Credential(String),
+    File(PathBuf),
+    Environment(String),
+}
+
+fn place(value: &DeValue<'_>) -> Option<Place> {
+    let mut entries = value.as_table()?.iter();
+    let (kind, name) = entries.next()?;
+    let name = name_of(name.get_ref())?;
+    let place = match kind.get_ref().as_ref() {
+        "credential" => Place::Credential(name),
+        "file" => Place::File(PathBuf::from(name)),
+        "env" => Place::Environment(name),
+        _ => return None,
+    };
+    entries.next().is_none().then_some(place)
+}
+
+fn name_of(value: &DeValue<'_>) -> Option<String> {
+    value.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+impl Place {
+    fn read(&self) -> Result<String, String> {
+        match self {
+            Self::Credential(name) => credential(name),
+            Self::File(path) => read(path),
+            Self::Environment(name) => environment(name)
+                .ok_or_else(|| format!("the environment has no {name}; set it, or use {{ credential = … }}")),
+        }
+    }
 }
 
 const INLINE: &str = "a secret is named, never written here; write { credential = \"NAME\" }, { file = \"PATH\" } or { env = \"NAME\" }";

@@ -1,1 +1,157 @@
+use super::*;
 
+const EXAMPLE: &str = include_str!("../../config.toml.example");
+
+const GOOD: &str = r#"
+[server]
+listen = ["127.0.0.1:8080", "unix:/run/vestibule.sock"]
+public_url = "https://Wiki.Example.com"
+
+[[route]]
+upstream = ["http://127.0.0.1:9000"]
+
+[[provider]]
+kind = "twilio"
+account_sid = "AC0123456789abcdef0123456789abcdef"
+auth_token = { credential = "twilio-auth-token" }
+service_sid = "VA0123456789abcdef0123456789abcdef"
+"#;
+
+fn problems(text: &str) -> Vec<String> {
+    let list = Settings::parse(text, Purpose::Administer).err().unwrap_or_default();
+    list.iter().map(ToString::to_string).collect()
+}
+
+/// What is said about the good file with one piece replaced.
+fn changed(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    problems(&GOOD.replacen(from, to, 1)).join("\n")
+}
+
+/// What is said about the good file with a section more.
+fn with(more: &str) -> String {
+    problems(&format!("{GOOD}{more}")).join("\n")
+}
+
+#[test]
+fn a_short_file_is_complete() {
+    let settings = Settings::parse(GOOD, Purpose::Administer).unwrap();
+    assert_eq!(settings.server.public_url, PublicUrl { secure: true, host: "wiki.example.com".to_owned() });
+    assert_eq!(settings.routes[0].host, "wiki.example.com");
+    assert_eq!(settings.routes[0].path, "/");
+    assert_eq!(settings.limits.starts_per_number.to_string(), "5/1h");
+    assert_eq!(settings.limits.checks_per_challenge.to_string(), "10/5m");
+    assert_eq!(settings.session.idle_timeout.as_secs(), 3_600);
+    assert_eq!(settings.session.absolute_timeout.as_secs(), 12 * 3_600);
+}
+
+#[test]
+fn all_problems_come_at_once_with_their_lines() {
+    let said = problems("[server]\nlisten = [\"nowhere\"]\npublic_url = \"wiki\"\n\n[limits]\nstarts_per_number = \"often\"\nstart_per_user = \"1/1h\"\n");
+    let said = said.join("\n");
+    for expected in [
+        "2: server.listen: not an address",
+        "3: server.public_url: not the URL of a site",
+        "6: limits.starts_per_number: not a rate; write how often in how long, like \"5/1h\"",
+        "7: limits.start_per_user: unknown key; did you mean \"starts_per_user\"?",
+        "route: nothing to protect",
+        "provider: nobody sends codes",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in\n{said}");
+    }
+}
+
+#[test]
+fn each_mistake_has_its_reason_and_remedy() {
+    for (said, expected) in [
+        (changed("kind = \"twilio\"", "kind = \"carrier-pigeon\""), "provider.kind: not known; write \"twilio\""),
+        (changed("kind = \"twilio\"\n", ""), "provider.kind: missing"),
+        (changed("{ credential = \"twilio-auth-token\" }", "\"s3cret\""), "a secret is named, never written here"),
+        (changed("{ credential = \"twilio-auth-token\" }", "{ env = \"A\", file = \"B\" }"), "a secret is named"),
+        (changed("AC0123", "XX0123"), "provider.account_sid: not a SID; it is AC and 32 hexadecimal digits"),
+        (changed("service_sid", "service"), "provider.service_sid: missing"),
+        (changed("[\"http://127.0.0.1:9000\"]", "[\"https://127.0.0.1\"]"), "route.upstream: this version speaks plain http"),
+        (changed("[\"http://127.0.0.1:9000\"]", "[\"http://a/b\"]"), "route.upstream: an upstream is scheme, host and port only"),
+        (changed("[\"http://127.0.0.1:9000\"]", "\"http://127.0.0.1:9000\""), "route.upstream: not a list"),
+        (changed("upstream =", "path = \"wiki\"\nupstream ="), "route.path: not a path"),
+        (changed("upstream =", "path = \"/a/../b\"\nupstream ="), "route.path: not a path"),
+        (changed("upstream =", "path = \"/.vestibule/x\"\nupstream ="), "the gateway's own pages live there"),
+        (changed("upstream =", "identity_headers = [\"Host\"]\nupstream ="), "host has a meaning of its own"),
+        (changed("public_url", "trusted_proxies = [\"0.0.0.0/0\"]\npublic_url"), "everybody would be trusted"),
+        (with("[session]\nidle_timeout = \"2h\"\nabsolute_timeout = \"1h\"\n"), "session.idle_timeout: longer than absolute_timeout"),
+        (with("[session]\nidle_timeout = 60\n"), "session.idle_timeout: not a duration"),
+        (with("[store]\nurl = \"mysql://x\"\n"), "store.url: not a store of this version"),
+        (with("[challenge]\ndefault_region = \"Germany\"\n"), "challenge.default_region: not a country"),
+        (with("[challenge]\nbrand = \"12345\"\n"), "challenge.brand: does not fit"),
+        (with("[challenge]\nfirst_factor = \"password\"\n"), "challenge.first_factor: not known; write \"none\""),
+        (with("[challenge]\nchannels = [\"voice\"]\n"), "challenge.channels: not a channel"),
+        (with("[log]\nlevel = \"loud\"\n"), "log.level: not a level"),
+        (with("[surprise]\nx = 1\n"), "surprise: unknown key"),
+        (with("x = [\n"), "not TOML"),
+    ] {
+        assert!(said.contains(expected), "{expected:?} is not in\n{said}");
+    }
+}
+
+#[test]
+fn tls_and_an_http_url_contradict_each_other() {
+    let text = GOOD.replace("https://Wiki", "http://wiki")
+        + "[server.tls]\ncertificate = \"/dev/null\"\nprivate_key = \"/dev/null\"\n";
+    // A table may be continued further down, and its problems stand where they are.
+    assert!(problems(&text).join("\n").contains("public_url: http, but [server.tls] is set"));
+}
+
+#[test]
+fn two_routes_may_not_be_one() {
+    let said = with("[[route]]\nhost = \"WIKI.example.com\"\nupstream = [\"http://127.0.0.1:1\"]\n");
+    assert!(said.contains("another route has this host and path"), "{said}");
+}
+
+#[test]
+fn a_secret_is_looked_for_only_to_serve() {
+    let text = GOOD.replace("{ credential = \"twilio-auth-token\" }", "{ file = \"/nonexistent/token\" }");
+    assert!(Settings::parse(&text, Purpose::Administer).is_ok());
+    let said = Settings::parse(&text, Purpose::Serve).unwrap_err();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].to_string().contains("provider.auth_token: /nonexistent/token cannot be read"), "{said:?}");
+}
+
+/// Every key of the code is in the example, commented out with its default or live.
+#[test]
+fn the_example_names_every_key_with_its_default() {
+    let as_it_stands = Settings::parse(EXAMPLE, Purpose::Administer);
+    let as_it_stands = as_it_stands.unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let uncommented = uncommented(EXAMPLE);
+    let document = Document::parse(&uncommented, Purpose::Administer).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let settings = read(&document);
+    // Either way of giving credentials is in it; which one is live does not matter here.
+    let absent: Vec<_> = document.absent().into_iter().filter(|key| !key.starts_with("provider.api_key")).collect();
+    assert_eq!(absent, Vec::<String>::new(), "not in config.toml.example");
+    assert!(EXAMPLE.contains("api_key_sid") && EXAMPLE.contains("api_key_secret"));
+    let settings = document.into_result(settings).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert_eq!(settings.limits, as_it_stands.limits);
+    assert_eq!(settings.session, as_it_stands.session);
+    assert_eq!(settings.server.drain_timeout, as_it_stands.server.drain_timeout);
+    assert_eq!(settings.server.max_connections, as_it_stands.server.max_connections);
+    assert_eq!(settings.challenge.channels, as_it_stands.challenge.channels);
+    assert_eq!(settings.challenge.identify_by, as_it_stands.challenge.identify_by);
+    assert_eq!(settings.observe.listen, as_it_stands.observe.listen);
+    assert_eq!(settings.store, as_it_stands.store);
+    assert_eq!(settings.log.level, as_it_stands.log.level);
+}
+
+/// The example with its `# key = value` lines switched on; the alternatives of a key and paths that are not there
+/// stay off.
+fn uncommented(text: &str) -> String {
+    let switch = |line: &str| {
+        let bare = line.strip_prefix("# ").filter(|rest| {
+            let key = rest.split(" = ").next().unwrap_or_default();
+            rest.contains(" = ") && !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        });
+        let off = |rest: &&str| !rest.starts_with("api_key_") && !rest.starts_with("templates = ");
+        bare.filter(off).map_or_else(|| line.to_owned(), str::to_owned)
+    };
+    // The reader wants an existing directory for templates; any will do.
+    let text: String = text.lines().map(|line| switch(line) + "\n").collect();
+    text.replace("[challenge]\n", "[challenge]\ntemplates = \"/\"\n")
+}

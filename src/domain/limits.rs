@@ -43,6 +43,9 @@ impl Rate {
     }
 }
 
+/// What was spent is remembered a day longer than this.
+const LONGEST_PERIOD: Duration = Duration::from_secs(30 * 86_400);
+
 impl FromStr for Rate {
     type Err = NotARate;
 
@@ -50,7 +53,7 @@ impl FromStr for Rate {
         let (count, period) = text.split_once('/').ok_or(NotARate)?;
         let count: u32 = count.trim().parse().map_err(|_| NotARate)?;
         let period = parse_duration(period).map_err(|NotADuration| NotARate)?;
-        if (1..=100_000).contains(&count) { Ok(Self { count, period }) } else { Err(NotARate) }
+        if (1..=100_000).contains(&count) && period <= LONGEST_PERIOD { Ok(Self { count, period }) } else { Err(NotARate) }
     }
 }
 
@@ -62,7 +65,7 @@ impl fmt::Display for Rate {
 
 /// The text is not a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a rate; write how often in how long, like \"5/1h\" or \"10/5m\"")]
+#[error("not a rate; write how often in how long, like \"5/1h\" or \"10/5m\", up to 30 days")]
 pub struct NotARate;
 
 /// Wrong codes in a row, over all challenges, addresses and spellings of one user; only success clears them
@@ -145,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_no_rate_is_refused() {
-        for text in ["", "5", "5/", "/1h", "0/1h", "-1/1h", "5/0s", "1.5/1h", "5/1h/2", "1000000/1h"] {
+        for text in ["", "5", "5/", "/1h", "0/1h", "-1/1h", "5/0s", "1.5/1h", "5/1h/2", "1000000/1h", "5/31d"] {
             assert_eq!(text.parse::<Rate>(), Err(NotARate), "{text}");
         }
     }

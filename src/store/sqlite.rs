@@ -155,6 +155,14 @@ impl Store for Sqlite {
         self.write(move |t| challenges::close(t, id, state).map(drop))
     }
 
+    fn use_up_code(&self, id: ChallengeId) -> Answer<'_, ()> {
+        self.write(move |t| challenges::use_up(t, id))
+    }
+
+    fn expire_code(&self, id: ChallengeId, now: Timestamp) -> Answer<'_, State> {
+        self.write(move |t| challenges::expire(t, id, now))
+    }
+
     fn accept_challenge(
         &self,
         approval: Approval,
@@ -267,8 +275,8 @@ where
     });
     Box::pin(async move {
         // The queue is long and its thread never waits for us, so this blocks only when the disk does.
-        thread.send(command).map_err(|_| StoreError::Closed)?;
-        receiver.await.map_err(|_| StoreError::Closed)?
+        thread.send(command).map_err(|_| StoreError::Unavailable)?;
+        receiver.await.map_err(|_| StoreError::Unavailable)?
     })
 }
 
@@ -318,7 +326,7 @@ fn run_together(
         Ok(()) => replies.into_iter().for_each(|reply| reply(Ok(()))),
         Err(error) => {
             tracing::error!(%error, "the store cannot commit");
-            replies.into_iter().for_each(|reply| reply(Err(StoreError::Closed)));
+            replies.into_iter().for_each(|reply| reply(Err(StoreError::Unavailable)));
         }
     }
 }

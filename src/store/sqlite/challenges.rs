@@ -47,12 +47,15 @@ pub(super) fn open(
     if let Err(wait) = spend(t, spends, now)? {
         return Ok(Err(wait));
     }
-    let earlier = newest(t, &new.subject)?.filter(|earlier| earlier.joins(new.channel, now));
-    let Some(earlier) = earlier else {
+    let earlier = newest(t, &new.subject)?.filter(|earlier| earlier.shares_code(now));
+    if let Some(earlier) = &earlier {
+        new.expires_at = earlier.expires_at;
+        new.checks = earlier.checks;
+    }
+    let Some(earlier) = earlier.filter(|earlier| earlier.joins(new.channel, now)) else {
         insert(t, &new)?;
         return Ok(Ok(Opened::Send(new)));
     };
-    new.expires_at = earlier.expires_at;
     new.sent_at = earlier.sent_at;
     new.delivery = earlier.delivery;
     new.handle = earlier.handle;
@@ -63,8 +66,8 @@ pub(super) fn open(
 
 /// The subject's challenge whose code was sent last.
 fn newest(t: &Transaction<'_>, subject: &Subject) -> Result<Option<Challenge>, StoreError> {
-    let statement =
-        "SELECT * FROM challenge WHERE subject = ? AND state = 'open' ORDER BY sent_at DESC LIMIT 1";
+    let statement = "SELECT * FROM challenge WHERE subject = ? AND state IN ('open', 'cancelled') \
+                     ORDER BY sent_at DESC, state = 'open' DESC LIMIT 1";
     one(&mut t.prepare_cached(statement)?, [subject.as_str()], challenge)
 }
 
@@ -136,6 +139,11 @@ pub(super) fn record_delivery(
     Ok(())
 }
 
+/// The challenges that one code serves, two tabs or two browsers of one person: they share its tries and its end, as
+/// they do at the provider. Were each to have tries of its own, the provider's fewer would tell that a number is known.
+const SAME_CODE: &str = "(subject, expires_at) = (SELECT subject, expires_at FROM challenge WHERE id = ?1) \
+                         AND state IN ('open', 'cancelled')";
+
 pub(super) fn spend_check(
     t: &Transaction<'_>,
     id: ChallengeId,
@@ -154,7 +162,8 @@ pub(super) fn spend_check(
         return Ok(Err(Refused::TooOften(wait)));
     }
     write_failures(t, &found.subject, failures.spend(now))?;
-    t.prepare_cached("UPDATE challenge SET checks = checks + 1 WHERE id = ?")?.execute([id.to_string()])?;
+    let statement = format!("UPDATE challenge SET checks = checks + 1 WHERE {SAME_CODE}");
+    t.prepare_cached(&statement)?.execute([id.to_string()])?;
     Ok(find(t, id)?.ok_or(Refused::Unknown))
 }
 
@@ -188,6 +197,20 @@ pub(super) fn close(t: &Transaction<'_>, id: ChallengeId, state: State) -> Resul
     Ok(t.prepare_cached(statement)?.execute(params![state.as_str(), id.to_string()])? == 1)
 }
 
+/// Ends every challenge of a code without success.
+pub(super) fn use_up(t: &Transaction<'_>, id: ChallengeId) -> Result<(), StoreError> {
+    let statement = format!("UPDATE challenge SET state = 'exhausted' WHERE {SAME_CODE}");
+    t.prepare_cached(&statement)?.execute([id.to_string()])?;
+    Ok(())
+}
+
+/// The time of a code is over, but who proved to have it a moment ago may still come in: it stays open.
+pub(super) fn expire(t: &Transaction<'_>, id: ChallengeId, now: Timestamp) -> Result<State, StoreError> {
+    let statement = format!("UPDATE challenge SET expires_at = min(expires_at, ?2) WHERE {SAME_CODE}");
+    t.prepare_cached(&statement)?.execute(params![id.to_string(), now.unix()])?;
+    Ok(find(t, id)?.map_or(State::Cancelled, |challenge| challenge.state))
+}
+
 pub(super) fn accept(
     t: &Transaction<'_>,
     approval: &Approval,
@@ -202,6 +225,8 @@ pub(super) fn accept(
     let found =
         one(&mut t.prepare_cached(by_id)?, [approval.user().0], user)?.filter(|user| user.may_sign_in());
     let Some(found) = found else { return Ok(None) };
+    let statement = format!("UPDATE challenge SET state = 'accepted' WHERE {SAME_CODE}");
+    t.prepare_cached(&statement)?.execute([approval.challenge().to_string()])?;
     succeed(t, found.id, now)?;
     let session = Session {
         id: new.id,
