@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -11,9 +11,9 @@ use serde_json::json;
 use crate::access::sign_in::{Cause, Failure, Identity};
 use crate::domain::id::ChallengeId;
 use crate::domain::return_to::ReturnTo;
-use crate::pages::Desk;
 use crate::pages::reply::{self, Reply, with_cookie, with_retry_after};
 use crate::pages::visit::Visit;
+use crate::pages::{Desk, status_of};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,8 +33,28 @@ struct OtpVerify {
 /// The reference of a failure, for the help desk; the body is kept to what was agreed.
 const REFERENCE: HeaderName = HeaderName::from_static("vestibule-reference");
 
+/// Where the API lives.
+pub const BASE: &str = "/.vestibule/api/";
+
+/// Answers a call of the API.
+pub async fn serve(desk: &Desk, visit: &Visit) -> Reply {
+    let known = matches!(visit.path.strip_prefix(BASE), Some("otp/request" | "otp/verify"));
+    if !known {
+        return error(StatusCode::NOT_FOUND, "not_found");
+    }
+    if visit.method != Method::POST {
+        let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return reply;
+    }
+    if !visit.is_same_site() {
+        return error(StatusCode::FORBIDDEN, "cross_site");
+    }
+    if visit.path.ends_with("/request") { request(desk, visit).await } else { verify(desk, visit).await }
+}
+
 /// `POST /.vestibule/api/otp/request`
-pub(crate) async fn request(desk: &Desk, visit: &Visit) -> Reply {
+async fn request(desk: &Desk, visit: &Visit) -> Reply {
     let body: OtpRequest = match read(visit) {
         Ok(body) => body,
         Err(reply) => return reply,
@@ -46,7 +66,7 @@ pub(crate) async fn request(desk: &Desk, visit: &Visit) -> Reply {
 }
 
 /// `POST /.vestibule/api/otp/verify`
-pub(crate) async fn verify(desk: &Desk, visit: &Visit) -> Reply {
+async fn verify(desk: &Desk, visit: &Visit) -> Reply {
     let body: OtpVerify = match read(visit) {
         Ok(body) => body,
         Err(reply) => return reply,
@@ -84,7 +104,7 @@ fn read<T: DeserializeOwned>(visit: &Visit) -> Result<T, Reply> {
 
 fn failed(failure: &Failure) -> Reply {
     let cause = &failure.cause;
-    let mut reply = with_retry_after(error(crate::pages::status_of(cause), word(cause)), cause.wait());
+    let mut reply = with_retry_after(error(status_of(cause), word(cause)), cause.wait());
     if let Ok(reference) = HeaderValue::try_from(failure.reference.to_string()) {
         reply.headers_mut().insert(REFERENCE, reference);
     }

@@ -36,6 +36,7 @@ fn log(event: &Event) {
         | What::CodeResent
         | What::CodeSent
         | What::WrongCode
+        | What::InputRefused
         | What::LimitReached
         | What::SessionOpened
         | What::SessionEnded

@@ -6,6 +6,7 @@ pub mod catalogue;
 mod challenge;
 mod endpoint;
 mod form;
+mod overrides;
 pub mod problem;
 pub mod reply;
 mod sentence;
@@ -22,7 +23,6 @@ use minijinja::{Value, context};
 
 use crate::access::sessions::Sessions;
 use crate::access::sign_in::SignIn;
-use crate::api;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::domain::id::Reference;
@@ -67,7 +67,7 @@ pub const BASE: &str = "/.vestibule";
 
 impl Pages {
     /// Pages with the operator's templates and sentences before the built-in ones.
-    pub fn new(overrides: Option<&Path>, brand: &str) -> Result<Self, templates::TemplateError> {
+    pub fn new(overrides: Option<&Path>, brand: &str) -> Result<Self, overrides::TemplateError> {
         let catalogue = Arc::new(Catalogue::open(overrides)?);
         let templates = Templates::open(overrides, catalogue.clone())?;
         Ok(Self { templates, catalogue, brand: brand.to_owned() })
@@ -105,7 +105,7 @@ impl Pages {
     }
 }
 
-/// The desk people come to: pages, API, and what they need.
+/// The desk people come to, and what it works with.
 #[derive(Debug)]
 pub struct Desk {
     /// Lets people sign in.
@@ -123,9 +123,9 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Answers a visit to one of our own addresses.
-    pub async fn serve(&self, visit: Visit) -> Reply {
-        match self.route(&visit).await {
+    /// Answers a visit to one of our pages.
+    pub async fn serve(&self, visit: &Visit) -> Reply {
+        match self.route(visit).await {
             Ok(reply) => reply,
             Err(refusal) => self.pages.refuse(&refusal, visit.kind),
         }
@@ -144,8 +144,6 @@ impl Desk {
             Endpoint::Cancel => self.cancel(visit).await,
             Endpoint::Account => self.account(visit).await,
             Endpoint::SignOut => self.sign_out(visit).await,
-            Endpoint::ApiRequest => Ok(api::request(self, visit).await),
-            Endpoint::ApiVerify => Ok(api::verify(self, visit).await),
             Endpoint::Asset(name) => assets::serve(name, visit).ok_or(Refusal::NotFound),
         }
     }

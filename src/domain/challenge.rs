@@ -110,6 +110,11 @@ impl Subject {
         Self(text)
     }
 
+    /// The user of ours it stands for.
+    pub fn user_id(&self) -> Option<UserId> {
+        self.0.strip_prefix("user:")?.parse().ok().map(UserId)
+    }
+
     /// As the store has it.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -127,6 +132,8 @@ pub enum State {
     Cancelled,
     /// Too many wrong codes.
     Exhausted,
+    /// No code went out for it.
+    Unsent,
 }
 
 impl State {
@@ -137,6 +144,7 @@ impl State {
             Self::Accepted => "accepted",
             Self::Cancelled => "cancelled",
             Self::Exhausted => "exhausted",
+            Self::Unsent => "unsent",
         }
     }
 
@@ -146,6 +154,7 @@ impl State {
             "open" => Self::Open,
             "accepted" => Self::Accepted,
             "exhausted" => Self::Exhausted,
+            "unsent" => Self::Unsent,
             _ => Self::Cancelled,
         }
     }
@@ -217,7 +226,7 @@ impl Challenge {
     pub fn usable(&self, now: Timestamp) -> Result<(), Closed> {
         match self.state {
             State::Accepted => Err(Closed::AlreadyUsed),
-            State::Cancelled => Err(Closed::Cancelled),
+            State::Cancelled | State::Unsent => Err(Closed::Cancelled),
             State::Exhausted => Err(Closed::TooManyChecks),
             State::Open if now >= self.expires_at => Err(Closed::Expired),
             State::Open if self.checks >= self.max_checks => Err(Closed::TooManyChecks),
@@ -233,6 +242,14 @@ impl Challenge {
         }
         let wait = JOIN_WITHIN.saturating_mul(1 << self.sends.saturating_sub(1).min(5));
         wait.saturating_sub(now.since(self.sent_at))
+    }
+
+    /// Whether a start for the same person gets the code of this one again, as providers do while a code lives: with
+    /// the time and the tries it has left, also when the person gave this challenge up.
+    pub fn shares_code(&self, now: Timestamp) -> bool {
+        matches!(self.state, State::Open | State::Cancelled)
+            && now < self.expires_at
+            && self.checks < self.max_checks
     }
 
     /// Whether a start for the same person joins this one and sends nothing: a double click, a reload, a second tab.

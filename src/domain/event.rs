@@ -18,6 +18,8 @@ pub enum What {
     WrongCode,
     /// The provider could not judge a code.
     CheckFailed,
+    /// Somebody typed or sent what cannot be used.
+    InputRefused,
     /// A limit stopped somebody.
     LimitReached,
     /// A session began.
@@ -40,6 +42,7 @@ impl What {
             Self::SendFailed => "send_failed",
             Self::WrongCode => "wrong_code",
             Self::CheckFailed => "check_failed",
+            Self::InputRefused => "input_refused",
             Self::LimitReached => "limit_reached",
             Self::SessionOpened => "session_opened",
             Self::SessionEnded => "session_ended",

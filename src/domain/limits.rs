@@ -53,7 +53,11 @@ impl FromStr for Rate {
         let (count, period) = text.split_once('/').ok_or(NotARate)?;
         let count: u32 = count.trim().parse().map_err(|_| NotARate)?;
         let period = parse_duration(period).map_err(|NotADuration| NotARate)?;
-        if (1..=100_000).contains(&count) && period <= LONGEST_PERIOD { Ok(Self { count, period }) } else { Err(NotARate) }
+        if (1..=100_000).contains(&count) && period <= LONGEST_PERIOD {
+            Ok(Self { count, period })
+        } else {
+            Err(NotARate)
+        }
     }
 }
 
@@ -148,7 +152,8 @@ mod tests {
 
     #[test]
     fn what_is_no_rate_is_refused() {
-        for text in ["", "5", "5/", "/1h", "0/1h", "-1/1h", "5/0s", "1.5/1h", "5/1h/2", "1000000/1h", "5/31d"] {
+        for text in ["", "5", "5/", "/1h", "0/1h", "-1/1h", "5/0s", "1.5/1h", "5/1h/2", "1000000/1h", "5/31d"]
+        {
             assert_eq!(text.parse::<Rate>(), Err(NotARate), "{text}");
         }
     }

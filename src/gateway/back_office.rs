@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::access::keys::Keys;
 use crate::access::sessions::{LiveSession, Sessions};
+use crate::api;
 use crate::domain::policy::Cause;
 use crate::domain::session::SessionEnd;
 use crate::domain::time::Timestamp;
@@ -41,10 +42,17 @@ impl BackOffice {
         Self { runtime, desk, sessions, keys, places: Arc::new(Semaphore::new(PLACES)) }
     }
 
-    /// Answers a visit to our own pages.
+    /// Answers a visit to our own addresses.
     pub(super) async fn serve(&self, visit: Visit) -> Result<Reply, Refusal> {
         let desk = self.desk.clone();
-        self.ask(async move { desk.serve(visit).await }).await
+        let serve = async move {
+            if visit.path.starts_with(api::BASE) {
+                api::serve(&desk, &visit).await
+            } else {
+                desk.serve(&visit).await
+            }
+        };
+        self.ask(serve).await
     }
 
     /// Verifies a token here, where it takes microseconds, and reads its session there.

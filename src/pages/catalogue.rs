@@ -1,14 +1,12 @@
 //! Every sentence people read, by key. English is built in; an operator's file stands before it, key by key.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use minijinja::Value;
 
-use super::templates::TemplateError;
+use super::overrides::{TemplateError, replacement};
 
 /// The sentences of one language.
 #[derive(Debug)]
@@ -25,16 +23,10 @@ impl Catalogue {
         let mut entries = HashMap::new();
         let built_in: toml::Table = ENGLISH.parse().expect("the built-in catalogue is TOML");
         flatten("", &built_in, &mut entries);
-        if let Some(path) = overrides.map(|directory| directory.join(FILE)) {
-            match fs::read_to_string(&path) {
-                Ok(text) => {
-                    let table: toml::Table =
-                        text.parse().map_err(|error| TemplateError::Catalogue(path, Box::new(error)))?;
-                    flatten("", &table, &mut entries);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(TemplateError::File(path, error)),
-            }
+        if let Some(text) = replacement(overrides, FILE)? {
+            let table: toml::Table =
+                text.parse().map_err(|error| TemplateError::Catalogue(FILE.to_owned(), Box::new(error)))?;
+            flatten("", &table, &mut entries);
         }
         Ok(Self { entries })
     }
@@ -111,6 +103,8 @@ fn flatten(prefix: &str, table: &toml::Table, into: &mut HashMap<String, String>
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn english() -> Catalogue {

@@ -16,8 +16,6 @@ pub(super) enum Endpoint<'v> {
     Cancel,
     Account,
     SignOut,
-    ApiRequest,
-    ApiVerify,
     Asset(&'v str),
 }
 
@@ -32,8 +30,6 @@ impl<'v> Endpoint<'v> {
             "/challenge/cancel" => Self::Cancel,
             "/account" => Self::Account,
             "/sign-out" => Self::SignOut,
-            "/api/otp/request" => Self::ApiRequest,
-            "/api/otp/verify" => Self::ApiVerify,
             path => Self::Asset(path.strip_prefix("/assets/").ok_or(Refusal::NotFound)?),
         };
         let allowed = if endpoint.changes_something() { "POST" } else { "GET, HEAD" };

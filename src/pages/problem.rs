@@ -70,6 +70,28 @@ impl Refusal {
         }
     }
 
+    /// Its word for programs.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed_request",
+            Self::AmbiguousPath => "ambiguous_path",
+            Self::UnknownHost => "unknown_host",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed(_) | Self::MethodRefused => "method_not_allowed",
+            Self::CrossSite => "cross_site",
+            Self::WrongMediaType => "unsupported_media_type",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::Incomplete => "incomplete_request",
+            Self::Busy => "busy",
+            Self::Internal => "internal_error",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamFailed => "upstream_failed",
+        }
+    }
+
     /// Its word in the catalogue, where it has sentences of its own.
     const fn word(&self) -> Option<&'static str> {
         match self {
@@ -109,7 +131,8 @@ impl Pages {
         } else {
             reply::problem(
                 status,
-                &json!({ "status": status.as_u16(), "title": title, "detail": explanation }),
+                // `error` is what the API's other answers have (RFC 9457 section 3.2 lets a problem have more members).
+                &json!({ "status": status.as_u16(), "title": title, "detail": explanation, "error": refusal.name() }),
             )
         };
         if let Refusal::MethodNotAllowed(allowed) = refusal {

@@ -1,8 +1,6 @@
 //! The templates: built in, and each replaceable by a file of the same name in the operator's directory.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,25 +8,12 @@ use minijinja::value::Kwargs;
 use minijinja::{Environment, UndefinedBehavior, Value};
 
 use super::catalogue::Catalogue;
+use super::overrides::{TemplateError, replacement};
 
 /// All templates, compiled.
 #[derive(Debug)]
 pub(super) struct Templates {
     environment: Environment<'static>,
-}
-
-/// Why the pages cannot be shown.
-#[derive(Debug, thiserror::Error)]
-pub enum TemplateError {
-    /// A file cannot be read.
-    #[error("{path}: {error}", path = .0.display(), error = .1)]
-    File(PathBuf, io::Error),
-    /// A template does not compile.
-    #[error("{0}: {1:#}")]
-    Template(String, minijinja::Error),
-    /// A catalogue is not TOML.
-    #[error("{path}: {error}", path = .0.display(), error = .1)]
-    Catalogue(PathBuf, Box<toml::de::Error>),
 }
 
 macro_rules! built_in {
@@ -77,14 +62,5 @@ impl Templates {
 
     pub(super) fn render(&self, name: &str, page: Value) -> Result<String, minijinja::Error> {
         self.environment.get_template(name)?.render(page)
-    }
-}
-
-fn replacement(overrides: Option<&Path>, name: &str) -> Result<Option<String>, TemplateError> {
-    let Some(path) = overrides.map(|directory| directory.join(name)) else { return Ok(None) };
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(TemplateError::File(path, error)),
     }
 }

@@ -97,7 +97,7 @@ impl Cause {
         }
     }
 
-    /// What the audit trail calls it; typing mistakes and provider trouble, which has its own event, are not in it.
+    /// What the audit trail calls it, so that a reference on a page is always found; provider trouble has its own event.
     pub(super) const fn event(&self) -> Option<What> {
         match self {
             Self::TooManyRequests(_)
@@ -111,9 +111,8 @@ impl Cause {
             | Self::Name
             | Self::MalformedCode(_)
             | Self::Unknown
-            | Self::Channel
-            | Self::ProviderDown
-            | Self::ProviderBusy(_) => None,
+            | Self::Channel => Some(What::InputRefused),
+            Self::ProviderDown | Self::ProviderBusy(_) => None,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::domain::id::{ChallengeId, Reference};
 use crate::domain::limits::FailureStop;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::return_to::ReturnTo;
+use crate::domain::user::User;
 use crate::store::{Opened, Refused, Spend, UserKey};
 use crate::verifier::{Sent, Trouble, VerifierError};
 
@@ -122,12 +123,16 @@ impl SignIn {
         if !self.challenge.channels.contains(&channel) {
             return Err(Cause::Channel);
         }
-        let user = match of.user {
-            Some(id) => self.parts.store.user(UserKey::Id(id)).await?.filter(|user| user.may_sign_in()),
+        // Whom it is counted against is one thing, whether they get a code another: somebody shut out is counted like
+        // everybody.
+        let known = match of.subject.user_id() {
+            Some(id) => self.parts.store.user(UserKey::Id(id)).await?,
             None => None,
         };
-        let to = user.map(|user| user.phone_number);
-        let spends = self.resend_spends(&of, to.as_ref());
+        let spends = self.resend_spends(&of, known.as_ref().map(|user| &user.phone_number));
+        let closed = self.parts.store.failures(of.subject.clone()).await?.is_closed();
+        let may_get_one = |user: &User| of.user == Some(user.id) && user.may_sign_in() && !closed;
+        let to = known.filter(may_get_one).map(|user| user.phone_number);
         let now = self.parts.clock.now();
         let challenge = match of.usable(now) {
             // Its time or its tries are over, but the person is the same: they need not type their number again.
@@ -166,10 +171,10 @@ impl SignIn {
     }
 
     /// A code asked for again counts like the first; a stranger's against what stands for them.
-    fn resend_spends(&self, of: &Challenge, to: Option<&PhoneNumber>) -> Vec<Spend> {
+    fn resend_spends(&self, of: &Challenge, number: Option<&PhoneNumber>) -> Vec<Spend> {
         let subject = of.subject.as_str();
         let stranger = subject.strip_prefix("stranger:").unwrap_or(subject).to_owned();
-        let hash = to.map_or(stranger, |number| self.parts.master.hash("number", number.as_e164()));
+        let hash = number.map_or(stranger, |number| self.parts.master.hash("number", number.as_e164()));
         vec![
             Spend { key: format!("starts_number:{hash}"), rate: self.limits.starts_per_number },
             Spend { key: format!("starts:{subject}"), rate: self.limits.starts_per_user },
@@ -194,8 +199,10 @@ impl SignIn {
         };
         self.record_sending(&challenge, to.is_some(), trouble.as_ref(), client).await;
         if let Some(cause) = trouble.as_ref().and_then(for_everybody) {
-            // Nothing went out, so nothing is waited for: the next start sends at once.
-            self.parts.store.close_challenge(challenge.id, State::Cancelled).await?;
+            // Nothing went out, so nothing is waited for: the next start sends at once. A code sent earlier stays good.
+            if challenge.sends == 1 {
+                self.parts.store.close_challenge(challenge.id, State::Unsent).await?;
+            }
             return Err(cause);
         }
         self.parts.store.record_delivery(challenge.id, delivery, handle.clone()).await?;

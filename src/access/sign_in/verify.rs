@@ -89,16 +89,19 @@ impl SignIn {
                 self.use_up(challenge).await?;
                 Ok(Cause::TooManyChecks(Duration::from_secs(30)))
             }
+            // Of two clicks the second finds the code gone because the first was right.
             Verdict::GoneOrExpired => {
-                self.parts.store.close_challenge(challenge.id, State::Cancelled).await?;
-                Ok(Cause::Expired)
+                match self.parts.store.expire_code(challenge.id, self.parts.clock.now()).await? {
+                    State::Accepted => Ok(Cause::AlreadyUsed),
+                    State::Open | State::Cancelled | State::Exhausted | State::Unsent => Ok(Cause::Expired),
+                }
             }
         }
     }
 
     /// The challenge is over, and the provider forgets its code, so that a new one can be sent.
     async fn use_up(&self, challenge: &Challenge) -> Result<(), Cause> {
-        self.parts.store.close_challenge(challenge.id, State::Exhausted).await?;
+        self.parts.store.use_up_code(challenge.id).await?;
         if let Some(handle) = &challenge.handle
             && let Err(error) = self.provider.cancel(handle).await
         {
