@@ -25,6 +25,7 @@ use crate::store::StoreError;
 /// A two-factor gateway in front of any web application.
 #[derive(Debug, Parser)]
 #[command(name = "vestibule", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Example:\n  vestibule demo")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -42,12 +43,16 @@ enum Command {
     #[command(after_help = "Example:\n  vestibule check --config /etc/vestibule/config.toml")]
     Check(check::Args),
     /// Manage the people the gateway lets in
+    #[command(after_help = "Example:\n  vestibule user add alice --phone '+1 415 555 0100'")]
     User(user::Args),
     /// See and end sessions
+    #[command(after_help = "Example:\n  vestibule session revoke --user alice")]
     Session(session::Args),
     /// See and rotate the keys that sign sessions
+    #[command(after_help = "Example:\n  vestibule key rotate")]
     Key(key::Args),
     /// Read the audit trail
+    #[command(after_help = "Example:\n  vestibule audit tail --reference K7QX-2MHD")]
     Audit(audit::Args),
     /// Run a provider simulator, for rehearsals and tests
     Simulate(simulate::Args),

@@ -121,12 +121,7 @@ impl Front {
     ) -> Result<Response<ReplyBody>, Refusal> {
         let written = self.check_target(&request)?;
         let session = self.session(&request).await?;
-        if request
-            .uri()
-            .path()
-            .strip_prefix(BASE)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        {
+        if is_ours(request.uri().path()) {
             return self.visit(request, peer, kind, written, session).await;
         }
         match self.site.policy.decide(&host_of(&written)?, request.uri().path(), session) {
@@ -228,6 +223,11 @@ impl Front {
         self.sessions.tidy(self.site.clock.now());
         self.proxy.tidy();
     }
+}
+
+/// Everything below `/.vestibule` is ours; nothing else is ever taken from the upstream.
+fn is_ours(path: &str) -> bool {
+    path.strip_prefix(BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn host_of(written: &HeaderValue) -> Result<Cow<'_, str>, Refusal> {

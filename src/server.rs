@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod front;
+mod lingering;
 pub mod listener;
 pub mod observe;
 pub mod tls;

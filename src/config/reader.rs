@@ -61,7 +61,14 @@ pub(super) struct Document<'t> {
 impl<'t> Document<'t> {
     pub(super) fn parse(text: &'t str, purpose: Purpose) -> Result<Self, Vec<Problem>> {
         let (root, errors) = DeTable::parse_recoverable(text);
-        let document = Self { text, purpose, root, problems: RefCell::default(), #[cfg(test)] absent: RefCell::default() };
+        let document = Self {
+            text,
+            purpose,
+            root,
+            problems: RefCell::default(),
+            #[cfg(test)]
+            absent: RefCell::default(),
+        };
         for error in &errors {
             let line = document.line(&error.span().unwrap_or_default());
             document.note(Problem::new(line, "", &format!("not TOML: {}", error.message().trim())));

@@ -47,7 +47,9 @@ fn a_short_file_is_complete() {
 
 #[test]
 fn all_problems_come_at_once_with_their_lines() {
-    let said = problems("[server]\nlisten = [\"nowhere\"]\npublic_url = \"wiki\"\n\n[limits]\nstarts_per_number = \"often\"\nstart_per_user = \"1/1h\"\n");
+    let said = problems(
+        "[server]\nlisten = [\"nowhere\"]\npublic_url = \"wiki\"\n\n[limits]\nstarts_per_number = \"often\"\nstart_per_user = \"1/1h\"\n",
+    );
     let said = said.join("\n");
     for expected in [
         "2: server.listen: not an address",
@@ -64,26 +66,50 @@ fn all_problems_come_at_once_with_their_lines() {
 #[test]
 fn each_mistake_has_its_reason_and_remedy() {
     for (said, expected) in [
-        (changed("kind = \"twilio\"", "kind = \"carrier-pigeon\""), "provider.kind: not known; write \"twilio\""),
+        (
+            changed("kind = \"twilio\"", "kind = \"carrier-pigeon\""),
+            "provider.kind: not known; write \"twilio\"",
+        ),
         (changed("kind = \"twilio\"\n", ""), "provider.kind: missing"),
-        (changed("{ credential = \"twilio-auth-token\" }", "\"s3cret\""), "a secret is named, never written here"),
-        (changed("{ credential = \"twilio-auth-token\" }", "{ env = \"A\", file = \"B\" }"), "a secret is named"),
+        (
+            changed("{ credential = \"twilio-auth-token\" }", "\"s3cret\""),
+            "a secret is named, never written here",
+        ),
+        (
+            changed("{ credential = \"twilio-auth-token\" }", "{ env = \"A\", file = \"B\" }"),
+            "a secret is named",
+        ),
         (changed("AC0123", "XX0123"), "provider.account_sid: not a SID; it is AC and 32 hexadecimal digits"),
         (changed("service_sid", "service"), "provider.service_sid: missing"),
-        (changed("[\"http://127.0.0.1:9000\"]", "[\"https://127.0.0.1\"]"), "route.upstream: this version speaks plain http"),
-        (changed("[\"http://127.0.0.1:9000\"]", "[\"http://a/b\"]"), "route.upstream: an upstream is scheme, host and port only"),
+        (
+            changed("[\"http://127.0.0.1:9000\"]", "[\"https://127.0.0.1\"]"),
+            "route.upstream: this version speaks plain http",
+        ),
+        (
+            changed("[\"http://127.0.0.1:9000\"]", "[\"http://a/b\"]"),
+            "route.upstream: an upstream is scheme, host and port only",
+        ),
         (changed("[\"http://127.0.0.1:9000\"]", "\"http://127.0.0.1:9000\""), "route.upstream: not a list"),
         (changed("upstream =", "path = \"wiki\"\nupstream ="), "route.path: not a path"),
         (changed("upstream =", "path = \"/a/../b\"\nupstream ="), "route.path: not a path"),
         (changed("upstream =", "path = \"/.vestibule/x\"\nupstream ="), "the gateway's own pages live there"),
         (changed("upstream =", "identity_headers = [\"Host\"]\nupstream ="), "host has a meaning of its own"),
-        (changed("public_url", "trusted_proxies = [\"0.0.0.0/0\"]\npublic_url"), "everybody would be trusted"),
-        (with("[session]\nidle_timeout = \"2h\"\nabsolute_timeout = \"1h\"\n"), "session.idle_timeout: longer than absolute_timeout"),
+        (
+            changed("public_url", "trusted_proxies = [\"0.0.0.0/0\"]\npublic_url"),
+            "everybody would be trusted",
+        ),
+        (
+            with("[session]\nidle_timeout = \"2h\"\nabsolute_timeout = \"1h\"\n"),
+            "session.idle_timeout: longer than absolute_timeout",
+        ),
         (with("[session]\nidle_timeout = 60\n"), "session.idle_timeout: not a duration"),
         (with("[store]\nurl = \"mysql://x\"\n"), "store.url: not a store of this version"),
         (with("[challenge]\ndefault_region = \"Germany\"\n"), "challenge.default_region: not a country"),
         (with("[challenge]\nbrand = \"12345\"\n"), "challenge.brand: does not fit"),
-        (with("[challenge]\nfirst_factor = \"password\"\n"), "challenge.first_factor: not known; write \"none\""),
+        (
+            with("[challenge]\nfirst_factor = \"password\"\n"),
+            "challenge.first_factor: not known; write \"none\"",
+        ),
         (with("[challenge]\nchannels = [\"voice\"]\n"), "challenge.channels: not a channel"),
         (with("[log]\nlevel = \"loud\"\n"), "log.level: not a level"),
         (with("[surprise]\nx = 1\n"), "surprise: unknown key"),
@@ -113,7 +139,10 @@ fn a_secret_is_looked_for_only_to_serve() {
     assert!(Settings::parse(&text, Purpose::Administer).is_ok());
     let said = Settings::parse(&text, Purpose::Serve).unwrap_err();
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].to_string().contains("provider.auth_token: /nonexistent/token cannot be read"), "{said:?}");
+    assert!(
+        said[0].to_string().contains("provider.auth_token: /nonexistent/token cannot be read"),
+        "{said:?}"
+    );
 }
 
 /// Every key of the code is in the example, commented out with its default or live.
@@ -122,10 +151,12 @@ fn the_example_names_every_key_with_its_default() {
     let as_it_stands = Settings::parse(EXAMPLE, Purpose::Administer);
     let as_it_stands = as_it_stands.unwrap_or_else(|problems| panic!("{problems:#?}"));
     let uncommented = uncommented(EXAMPLE);
-    let document = Document::parse(&uncommented, Purpose::Administer).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let document =
+        Document::parse(&uncommented, Purpose::Administer).unwrap_or_else(|problems| panic!("{problems:#?}"));
     let settings = read(&document);
     // Either way of giving credentials is in it; which one is live does not matter here.
-    let absent: Vec<_> = document.absent().into_iter().filter(|key| !key.starts_with("provider.api_key")).collect();
+    let absent: Vec<_> =
+        document.absent().into_iter().filter(|key| !key.starts_with("provider.api_key")).collect();
     assert_eq!(absent, Vec::<String>::new(), "not in config.toml.example");
     assert!(EXAMPLE.contains("api_key_sid") && EXAMPLE.contains("api_key_secret"));
     let settings = document.into_result(settings).unwrap_or_else(|problems| panic!("{problems:#?}"));
@@ -146,7 +177,9 @@ fn uncommented(text: &str) -> String {
     let switch = |line: &str| {
         let bare = line.strip_prefix("# ").filter(|rest| {
             let key = rest.split(" = ").next().unwrap_or_default();
-            rest.contains(" = ") && !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            rest.contains(" = ")
+                && !key.is_empty()
+                && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
         });
         let off = |rest: &&str| !rest.starts_with("api_key_") && !rest.starts_with("templates = ");
         bare.filter(off).map_or_else(|| line.to_owned(), str::to_owned)

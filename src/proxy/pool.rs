@@ -38,15 +38,11 @@ impl Pools {
         }
     }
 
-    /// The next upstream; with one, always that one.
-    pub(super) fn next(&self) -> SharedPool {
-        let place = self.next.get() % self.pools.len();
-        self.next.set(place + 1);
-        self.pools[place].clone()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.pools.len()
+    /// Each upstream once, beginning with the one whose turn it is.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = &SharedPool> {
+        let first = self.next.get() % self.pools.len();
+        self.next.set(first + 1);
+        self.pools[first..].iter().chain(&self.pools[..first])
     }
 
     pub(super) fn tidy(&self) {

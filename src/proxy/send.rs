@@ -1,6 +1,7 @@
 //! One request to one upstream: on a kept connection when there is one, on a new one else.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,27 +25,32 @@ pub(super) async fn send(
     let (head, body) = request.into_parts();
     let (body, moved) = Upload::new(body);
     let mut request = Request::from_parts(head, body);
-    let mut pool = pools.next();
-    while let Some(connection) = pool.take() {
-        match on(&pool, connection, request, patience, &moved).await? {
-            Sent::Answered(answer, connection) => return Ok((answer, connection, pool)),
+    let mut failed = None;
+    for pool in pools.in_turn() {
+        if let Some(error) = &failed {
+            tracing::warn!(%error, "trying the next upstream");
+        }
+        while let Some(connection) = pool.take() {
+            match on(pool, connection, request, patience, &moved).await? {
+                Sent::Answered(answer, connection) => return Ok((answer, connection, pool.clone())),
+                Sent::Unsent(back) => request = back,
+            }
+        }
+        let connection = match pool.connect().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                failed = Some(error);
+                continue;
+            }
+        };
+        match on(pool, connection, request, patience, &moved).await? {
+            Sent::Answered(answer, connection) => return Ok((answer, connection, pool.clone())),
             Sent::Unsent(back) => request = back,
         }
+        let closed = io::ErrorKind::ConnectionReset.into();
+        failed = Some(UpstreamError::Unreachable(pool.authority().to_owned(), closed));
     }
-    let mut tried = 1;
-    let connection = loop {
-        match pool.connect().await {
-            Ok(connection) => break connection,
-            Err(error) if tried < pools.len() => tracing::warn!(%error, "trying the next upstream"),
-            Err(error) => return Err(error),
-        }
-        tried += 1;
-        pool = pools.next();
-    };
-    match on(&pool, connection, request, patience, &moved).await? {
-        Sent::Answered(answer, connection) => Ok((answer, connection, pool)),
-        Sent::Unsent(_) => Err(UpstreamError::Timeout(pool.authority().to_owned())),
-    }
+    Err(failed.expect("a route has an upstream"))
 }
 
 enum Sent {

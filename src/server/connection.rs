@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::lingering::Lingering;
 use crate::gateway::{Front, Peer};
 
 /// A handshake is done in so long, or not at all.
@@ -38,6 +39,7 @@ pub async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let stream = Lingering::new(stream);
     let Some(tls) = tls else { return http1(TokioIo::new(stream), peer, front, drain).await };
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else {
         tracing::debug!("a TLS handshake failed");
@@ -58,7 +60,6 @@ where
         .header_read_timeout(HEAD)
         .max_buf_size(LONGEST_HEAD)
         .half_close(false)
-        .pipeline_flush(true)
         .serve_connection(stream, service)
         .with_upgrades();
     let mut connection = pin!(connection);

@@ -30,7 +30,8 @@ const fn by_code(code: u32) -> Option<Trouble> {
         20429 | 25109 => Trouble::Throttled,
         20500 | 20503 => Trouble::Down,
         21211 | 60006 | 60200 => Trouble::InvalidNumber,
-        60203 => Trouble::TooManySends,
+        // 60202 is about checks, but a start meets it too while the number's code is used up: it says nothing of others.
+        60202 | 60203 => Trouble::TooManySends,
         60212 => Trouble::InFlight,
         60001 | 60204 | 60205 | 60206 | 60214 | 60217 | 60223 | 60550 => Trouble::ChannelUnsuitable,
         60220 | 60226 | 60238 | 60410 | 60413 | 60605 => Trouble::Blocked,
@@ -122,6 +123,7 @@ mod tests {
             (403, r#"{"code":60605}"#, Trouble::Blocked),
             (403, r#"{"code":60205}"#, Trouble::ChannelUnsuitable),
             (429, r#"{"code":60203}"#, Trouble::TooManySends),
+            (429, r#"{"code":60202}"#, Trouble::TooManySends),
             (429, r#"{"code":60212}"#, Trouble::InFlight),
             (429, r#"{"code":20429}"#, Trouble::Throttled),
             (400, r#"{"code":60200}"#, Trouble::InvalidNumber),

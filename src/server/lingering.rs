@@ -1,0 +1,100 @@
+//! Closing so that the last answer arrives. A socket closed while bytes come in is reset, and a reset may take the
+//! answer along before the client has read it: a refusal of a large upload would look like a broken network
+//! (RFC 9112 section 9.6).
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// A client that is told the end has so long to close, from its last byte on, and no longer than that in all.
+const SILENCE: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(15);
+/// Bytes thrown away at once.
+const HEAP: usize = 16 * 1_024;
+
+/// A connection whose shutdown waits for the other side's, and throws away what still comes.
+#[derive(Debug)]
+pub(super) struct Lingering<S> {
+    stream: S,
+    farewell: Option<Farewell>,
+}
+
+#[derive(Debug)]
+struct Farewell {
+    since: Instant,
+    silence: Pin<Box<Sleep>>,
+}
+
+impl Farewell {
+    fn begin() -> Self {
+        Self { since: Instant::now(), silence: Box::pin(sleep(SILENCE)) }
+    }
+
+    fn heard_more(&mut self) {
+        let until = Instant::now() + SILENCE;
+        self.silence.as_mut().reset(until.min(self.since + LONGEST));
+    }
+}
+
+impl<S> Lingering<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, farewell: None }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, farewell } = self.get_mut();
+        if farewell.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+        }
+        let farewell = farewell.get_or_insert_with(Farewell::begin);
+        let mut heap = [0; HEAP];
+        loop {
+            let mut rest = ReadBuf::new(&mut heap);
+            match Pin::new(&mut *stream).poll_read(cx, &mut rest) {
+                Poll::Ready(Ok(())) if !rest.filled().is_empty() => farewell.heard_more(),
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return farewell.silence.as_mut().poll(cx).map(Ok),
+            }
+            ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
+            if farewell.since.elapsed() >= LONGEST {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
