@@ -15,7 +15,7 @@ use crate::access::sessions::Sessions;
 use crate::access::sign_in::{Parts, SignIn};
 use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Provider, Settings};
+use crate::config::{Listen, Provider, Settings};
 use crate::crypto::{MasterKey, MasterKeyError};
 use crate::domain::phone::PhoneNumber;
 use crate::gateway::{BackOffice, Front, Site};
@@ -77,7 +77,8 @@ impl State {
         let directory = &settings.server.state_directory;
         std::fs::create_dir_all(directory)
             .map_err(|error| StartError::StateDirectory(directory.display().to_string(), error))?;
-        let master = Arc::new(MasterKey::open(directory)?);
+        let new = !settings.store.file.exists();
+        let master = Arc::new(MasterKey::open(directory, new)?);
         let store = open_store(&settings.store.file)?;
         Ok(Self { store, master })
     }
@@ -232,12 +233,20 @@ fn bind(settings: &Settings) -> Result<(Vec<String>, Vec<Vec<listener::Bound>>),
     let mut addresses = Vec::new();
     let mut by_thread: Vec<Vec<listener::Bound>> = (0..threads).map(|_| Vec::new()).collect();
     for listen in &settings.server.listen {
-        let bound = listener::bind(listen, threads)
-            .map_err(|error| StartError::Listen(format!("{listen:?}"), error))?;
+        let bound = listener::bind(listen, threads, only_v6(settings, listen))
+            .map_err(|error| StartError::Listen(listen.to_string(), error))?;
         addresses.extend(bound.first().map(listener::Bound::address));
         by_thread.iter_mut().zip(bound).for_each(|(thread, bound)| thread.push(bound));
     }
     Ok((addresses, by_thread))
+}
+
+/// `[::]` alone serves IPv4 too; beside an IPv4 address with its port it must not, or they would be in each other's way.
+fn only_v6(settings: &Settings, listen: &Listen) -> bool {
+    let Listen::Tcp(address) = listen else { return false };
+    let is_its_v4 =
+        |other: &Listen| matches!(other, Listen::Tcp(v4) if v4.is_ipv4() && v4.port() == address.port());
+    address.is_ipv6() && settings.server.listen.iter().any(is_its_v4)
 }
 
 fn observe(settings: &Settings, back_office: &Runtime, store: Arc<dyn Store>) -> Result<(), StartError> {

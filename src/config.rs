@@ -79,7 +79,7 @@ impl Settings {
         let text = std::fs::read_to_string(file).map_err(|error| Problems {
             file: file.to_owned(),
             list: vec![Problem::of_file(&format!(
-                "cannot be read: {error}; name another file with --config"
+                "cannot be read: {error}; give this user the right to read it, or name another file with --config"
             ))],
         })?;
         Self::parse(&text, purpose).map_err(|list| Problems { file: file.to_owned(), list })

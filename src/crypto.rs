@@ -36,6 +36,15 @@ pub enum MasterKeyError {
         /// What the system said.
         source: io::Error,
     },
+    /// It is gone, and the store it belongs to is not.
+    #[error(
+        "{path} is missing, but its store is there; restore it from a backup (if it is lost for good, SECURITY.md says what to do)",
+        path = path.display()
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+    },
     /// Others may read it.
     #[error("{path} can be read by others; run: chmod 600 {path}", path = path.display())]
     Exposed {
@@ -69,11 +78,15 @@ impl MasterKey {
         }
     }
 
-    /// Reads the key file of a state directory, making it first when there is none.
-    pub fn open(directory: &Path) -> Result<Self, MasterKeyError> {
+    /// Reads the key file of a state directory. With `new`, for a store that is made now, the file is made too when
+    /// there is none; for an older store a new key would open nothing.
+    pub fn open(directory: &Path, new: bool) -> Result<Self, MasterKeyError> {
         let path = directory.join("master.key");
         let failed = |source| MasterKeyError::File { path: path.clone(), source };
         if !path.exists() {
+            if !new {
+                return Err(MasterKeyError::Lost { path });
+            }
             create(&path).map_err(failed)?;
         }
         let metadata = fs::metadata(&path).map_err(failed)?;
@@ -159,15 +172,22 @@ mod tests {
     #[test]
     fn the_key_file_is_made_once_and_for_its_owner_only() {
         let directory = tempfile::tempdir().unwrap();
-        let first = MasterKey::open(directory.path()).unwrap();
-        let second = MasterKey::open(directory.path()).unwrap();
+        let first = MasterKey::open(directory.path(), true).unwrap();
+        let second = MasterKey::open(directory.path(), true).unwrap();
         assert_eq!(first.hash("number", "x"), second.hash("number", "x"));
         assert_ne!(first.hash("number", "x"), first.hash("name", "x"));
         let path = directory.path().join("master.key");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(MasterKey::open(directory.path()), Err(MasterKeyError::Exposed { .. })));
+        assert!(matches!(MasterKey::open(directory.path(), true), Err(MasterKeyError::Exposed { .. })));
+    }
+
+    #[test]
+    fn no_key_is_made_for_a_store_that_has_lost_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(matches!(MasterKey::open(directory.path(), false), Err(MasterKeyError::Lost { .. })));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -176,7 +196,7 @@ mod tests {
         let path = directory.path().join("master.key");
         fs::write(&path, "nonsense").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(MasterKey::open(directory.path()), Err(MasterKeyError::Malformed { .. })));
+        assert!(matches!(MasterKey::open(directory.path(), true), Err(MasterKeyError::Malformed { .. })));
         assert_eq!(fs::read_to_string(&path).unwrap(), "nonsense");
     }
 }

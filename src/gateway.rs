@@ -26,7 +26,7 @@ use crate::message::client_address;
 use crate::message::forwarded::chain_field;
 use crate::message::kind::{Kind, kind};
 use crate::message::session_cookie::Names;
-use crate::message::{authority, origin, path};
+use crate::message::{authority, framing, origin, path};
 use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
 use crate::pages::{BASE, Pages};
@@ -143,11 +143,14 @@ impl Front {
         }
     }
 
-    /// Reads host and path once, and refuses what could be read otherwise elsewhere. What the client wrote as the
-    /// authority is what the upstream is told.
+    /// Reads framing, host and path once, and refuses what could be read otherwise elsewhere. What the client wrote
+    /// as the authority is what the upstream is told.
     fn check_target(&self, request: &Request<Incoming>) -> Result<HeaderValue, Refusal> {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(Refusal::MethodRefused);
+        }
+        if !framing::is_plain(request.headers()) {
+            return Err(Refusal::Malformed);
         }
         let written =
             authority::authority(request.uri(), request.headers()).map_err(|_| Refusal::Malformed)?;

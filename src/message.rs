@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod client_address;
 pub mod forwarded;
+pub mod framing;
 pub mod hop_by_hop;
 pub mod identity;
 pub mod kind;

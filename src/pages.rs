@@ -30,6 +30,7 @@ use crate::message::kind::Kind;
 use crate::message::session_cookie::Names;
 use catalogue::Catalogue;
 use endpoint::Endpoint;
+use overrides::TemplateError;
 use problem::Refusal;
 use reply::Reply;
 use templates::Templates;
@@ -67,15 +68,44 @@ pub const BASE: &str = "/.vestibule";
 
 impl Pages {
     /// Pages with the operator's templates and sentences before the built-in ones.
-    pub fn new(overrides: Option<&Path>, brand: &str) -> Result<Self, overrides::TemplateError> {
+    pub fn new(overrides: Option<&Path>, brand: &str) -> Result<Self, TemplateError> {
         let catalogue = Arc::new(Catalogue::open(overrides)?);
         let templates = Templates::open(overrides, catalogue.clone())?;
-        Ok(Self { templates, catalogue, brand: brand.to_owned() })
+        let pages = Self { templates, catalogue, brand: brand.to_owned() };
+        pages.rehearse()?;
+        Ok(pages)
+    }
+
+    /// Renders every page once: a template that names what it is not given is found now, not by a person.
+    fn rehearse(&self) -> Result<(), TemplateError> {
+        let message = Message::error("rehearsal".to_owned());
+        for (template, page) in templates::rehearsals() {
+            for message in [None, Some(&message)] {
+                let page = context! { ..page.clone(), ..self.frame(message, None) };
+                self.templates
+                    .render(template, page)
+                    .map_err(|error| TemplateError::Template(template.to_owned(), error))?;
+            }
+        }
+        Ok(())
     }
 
     /// The sentences.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// What every page has around it.
+    fn frame(&self, message: Option<&Message>, reference: Option<Reference>) -> Value {
+        context! {
+            language => self.catalogue.language(),
+            direction => self.catalogue.direction(),
+            brand => &self.brand,
+            assets => "/.vestibule/assets",
+            base => BASE,
+            reference => reference.map(|reference| reference.to_string()),
+            message => message.map(|message| context! { kind => message.kind, text => &message.text }),
+        }
     }
 
     fn render(
@@ -86,16 +116,7 @@ impl Pages {
         reference: Option<Reference>,
         page: Value,
     ) -> Reply {
-        let frame = context! {
-            language => self.catalogue.language(),
-            direction => self.catalogue.direction(),
-            brand => &self.brand,
-            assets => "/.vestibule/assets",
-            base => BASE,
-            reference => reference.map(|reference| reference.to_string()),
-            message => message.map(|message| context! { kind => message.kind, text => &message.text }),
-        };
-        match self.templates.render(template, context! { ..page, ..frame }) {
+        match self.templates.render(template, context! { ..page, ..self.frame(message, reference) }) {
             Ok(html) => reply::html(status, html),
             Err(error) => {
                 tracing::error!(template, %error, "a page could not be rendered; the operator's template is at fault");
@@ -147,6 +168,15 @@ impl Desk {
             Endpoint::Asset(name) => assets::serve(name, visit).ok_or(Refusal::NotFound),
         }
     }
+}
+
+/// The address of the challenge page, with a query.
+fn challenge_page(pairs: &[(&str, &str)]) -> String {
+    if pairs.is_empty() {
+        return format!("{BASE}/challenge");
+    }
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    format!("{BASE}/challenge?{query}")
 }
 
 impl Kind {

@@ -67,6 +67,9 @@ pub enum UpstreamError {
     /// What came is no answer.
     #[error("{0} broke off: {1}")]
     Failed(String, hyper::Error),
+    /// It never had the whole request.
+    #[error("the client broke its request off")]
+    Client,
     /// It switched protocols unasked.
     #[error("{0} switched protocols unasked")]
     Unsolicited(String),

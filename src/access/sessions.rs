@@ -182,6 +182,7 @@ impl Sessions {
                 Change::KeysChanged => keys_changed = true,
                 Change::SessionEnded(id, end) => {
                     if let Some(session) = live.remove(&id) {
+                        tracing::info!(user = %session.user, why = end.as_str(), "a session ended");
                         session.finish(end);
                     }
                 }

@@ -35,7 +35,7 @@ enum Command {
     )]
     Revoke {
         /// One session, by the id that `session list` shows
-        #[arg(required_unless_present_any = ["user", "all"], conflicts_with_all = ["user", "all"])]
+        #[arg(required_unless_present_any = ["user", "all"], conflicts_with_all = ["user", "all"], allow_hyphen_values = true)]
         id: Option<String>,
         /// All sessions of a user
         #[arg(long, value_name = "NAME", conflicts_with = "all")]
@@ -108,7 +108,9 @@ fn revoke(id: Option<&str>, user: Option<UserName>, common: &Common) -> Result<(
         ));
     }
     let names = user.map(|name| name.to_string());
-    work.record(What::SessionEnded, names, format!("{ended} revoked"))?;
+    if ended > 0 {
+        work.record(What::SessionEnded, names, format!("{ended} revoked"))?;
+    }
     if common.json {
         return output::json(&json!({ "revoked": ended }));
     }

@@ -14,7 +14,7 @@ use super::Purpose;
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// The line it stands on, from 1.
+    /// The line it stands on, from 1; 0 when it is the file as a whole.
     pub line: usize,
     /// The key, `limits.starts_per_number`; empty when it is the file as a whole.
     pub key: String,
@@ -32,13 +32,16 @@ impl Problem {
 
     /// A problem of the file, not of a line in it.
     pub(super) fn of_file(text: &str) -> Self {
-        Self::new(1, "", text)
+        Self::new(0, "", text)
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.line)?;
+        if self.line > 0 {
+            write!(f, "{}:", self.line)?;
+        }
+        f.write_str(" ")?;
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }

@@ -1,5 +1,6 @@
 //! The sections that stand once: server, challenge, session, limits, store, observe, log.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -45,6 +46,15 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 impl FromStr for Listen {
     type Err = String;
 
@@ -57,8 +67,7 @@ impl FromStr for Listen {
                 "this version opens its own sockets; write an address like \"0.0.0.0:443\"".to_owned()
             );
         }
-        let example =
-            "not an address; write one like \"0.0.0.0:443\", \"[::]:443\" or \"unix:/run/vestibule.sock\"";
+        let example = "not an address; write one like \"0.0.0.0:443\", \"[::]:443\" or \"unix:/run/vestibule/vestibule.sock\"";
         text.parse().map(Self::Tcp).map_err(|_| example.to_owned())
     }
 }
@@ -271,7 +280,8 @@ pub(super) fn challenge(section: &Section<'_>, host: Option<&str>) -> Option<Cha
     if channels.is_empty() {
         channels = vec![Channel::Sms, Channel::Call];
     }
-    let brand = brand(section).unwrap_or_else(|| host.unwrap_or("Vestibule").chars().take(30).collect());
+    let brand = brand(section)
+        .unwrap_or_else(|| host.filter(|host| fits_a_message(host)).unwrap_or("Vestibule").to_owned());
     let templates: Option<PathBuf> = section.text("templates");
     if templates.as_ref().is_some_and(|directory| !directory.is_dir()) {
         section
@@ -281,16 +291,18 @@ pub(super) fn challenge(section: &Section<'_>, host: Option<&str>) -> Option<Cha
     Some(Challenge { identify_by: identify_by?, default_region, allowed_regions, channels, brand, templates })
 }
 
-/// At most 30 characters with at most four digits, which is what providers take.
 fn brand(section: &Section<'_>) -> Option<String> {
     section.value("brand", |value| {
         let text = value.as_str().unwrap_or_default().trim();
-        let digits = text.chars().filter(char::is_ascii_digit).count();
-        let fits =
-            !text.is_empty() && text.chars().count() <= 30 && digits <= 4 && !text.contains(char::is_control);
         let wrong = "does not fit into a message; use 1 to 30 characters with at most four digits";
-        if fits { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
+        if fits_a_message(text) { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
     })
+}
+
+/// At most 30 characters with at most four digits, which is what providers take.
+fn fits_a_message(brand: &str) -> bool {
+    let digits = brand.chars().filter(char::is_ascii_digit).count();
+    !brand.is_empty() && brand.chars().count() <= 30 && digits <= 4 && !brand.contains(char::is_control)
 }
 
 pub(super) fn session(section: &Section<'_>) -> Option<Session> {

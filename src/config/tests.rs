@@ -175,7 +175,7 @@ fn the_example_names_every_key_with_its_default() {
 /// stay off.
 fn uncommented(text: &str) -> String {
     let switch = |line: &str| {
-        let bare = line.strip_prefix("# ").filter(|rest| {
+        let bare = line.strip_prefix("# ").or_else(|| line.strip_prefix("## ")).filter(|rest| {
             let key = rest.split(" = ").next().unwrap_or_default();
             rest.contains(" = ")
                 && !key.is_empty()

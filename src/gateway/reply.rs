@@ -33,11 +33,18 @@ const fn ends_connection(refusal: &Refusal) -> bool {
 
 impl From<UpstreamError> for Refusal {
     fn from(error: UpstreamError) -> Self {
-        tracing::warn!(%error, "the upstream gave no answer");
-        match error {
+        let refusal = match &error {
+            UpstreamError::Client => Self::Incomplete,
             UpstreamError::Unreachable(..) => Self::UpstreamUnreachable,
             UpstreamError::Timeout(_) => Self::UpstreamTimeout,
             UpstreamError::Failed(..) | UpstreamError::Unsolicited(_) => Self::UpstreamFailed,
+        };
+        // Clients break off all day.
+        if refusal == Self::Incomplete {
+            tracing::debug!(%error, "nothing to answer");
+        } else {
+            tracing::warn!(%error, "the upstream gave no answer");
         }
+        refusal
     }
 }

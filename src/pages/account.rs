@@ -7,13 +7,13 @@ use super::challenge::unavailable;
 use super::problem::Refusal;
 use super::reply::{self, Reply, with_cookie};
 use super::visit::Visit;
-use super::{BASE, Desk};
+use super::{Desk, challenge_page};
 use crate::domain::event::{Event, What};
 use crate::domain::session::SessionEnd;
 
 impl Desk {
     pub(super) async fn account(&self, visit: &Visit) -> Result<Reply, Refusal> {
-        let Ok(session) = &visit.session else { return Ok(reply::see_other(&format!("{BASE}/challenge"))) };
+        let Ok(session) = &visit.session else { return Ok(reply::see_other(&challenge_page(&[]))) };
         let now = self.clock.now();
         let recipient = self.sign_in.recipient_of(session.user()).await.map_err(unavailable)?;
         let page = context! {

@@ -26,7 +26,12 @@ impl Catalogue {
         if let Some(text) = replacement(overrides, FILE)? {
             let table: toml::Table =
                 text.parse().map_err(|error| TemplateError::Catalogue(FILE.to_owned(), Box::new(error)))?;
-            flatten("", &table, &mut entries);
+            let mut theirs = HashMap::new();
+            flatten("", &table, &mut theirs);
+            if let Some(unknown) = theirs.keys().find(|key| !entries.contains_key(*key)) {
+                return Err(TemplateError::UnknownSentence(unknown.clone()));
+            }
+            entries.extend(theirs);
         }
         Ok(Self { entries })
     }
@@ -142,6 +147,8 @@ mod tests {
         let catalogue = Catalogue::open(Some(directory.path())).unwrap();
         assert_eq!(catalogue.text("identify.title"), "Hello");
         assert_eq!(catalogue.text("code.title"), english().text("code.title"));
+        fs::write(directory.path().join(FILE), "[identify]\ntitel = \"Hello\"").unwrap();
+        assert!(matches!(Catalogue::open(Some(directory.path())), Err(TemplateError::UnknownSentence(_))));
         fs::write(directory.path().join(FILE), "[identify").unwrap();
         assert!(Catalogue::open(Some(directory.path())).is_err());
     }

@@ -6,20 +6,24 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use minijinja::context;
 
 use super::form::{FieldError, Form};
 use super::problem::Refusal;
 use super::reply::{self, Reply, with_cookie, with_retry_after};
 use super::sentence::status;
 use super::visit::Visit;
-use super::{BASE, Desk, Message};
+use super::{Desk, challenge_page};
 use crate::access::sign_in::{Cause, Failure, Identity};
 use crate::config::IdentifyBy;
-use crate::domain::challenge::{Challenge, Channel, Closed, Delivery};
-use crate::domain::id::{ChallengeId, Reference};
+use crate::domain::challenge::{Challenge, Channel};
+use crate::domain::id::ChallengeId;
 use crate::domain::return_to::ReturnTo;
 use crate::store::StoreError;
+
+mod ask;
+
+/// Says that the last code was wrong; how many tries are left the challenge itself knows.
+const WRONG: &str = "wrong";
 
 impl Desk {
     /// The challenge page: for somebody who is in, where they wanted to go; with a code under way, its form; else
@@ -33,33 +37,12 @@ impl Desk {
         }
         let notice = query.optional("ended").and_then(|ended| self.pages.notice_of(ended));
         match self.challenge_of(visit).await? {
-            Some(challenge) => Ok(self.show_under_way(&challenge, return_to)),
+            Some(challenge) => {
+                let wrong = query.optional(WRONG).map(|_| self.wrong_code(&challenge));
+                Ok(self.show_under_way(&challenge, wrong, return_to))
+            }
             None => Ok(self.ask_who(StatusCode::OK, notice.as_ref(), None, "", return_to.as_ref())),
         }
-    }
-
-    fn show_under_way(&self, challenge: &Challenge, return_to: Option<ReturnTo>) -> Reply {
-        match challenge.usable(self.clock.now()) {
-            Ok(()) => self.ask_code(StatusCode::OK, self.sent_again(challenge).as_ref(), challenge),
-            Err(Closed::Expired) => {
-                self.ask_code(StatusCode::OK, Some(&self.pages.sentence(&Cause::Expired)), challenge)
-            }
-            Err(Closed::TooManyChecks) => self.ask_code(StatusCode::OK, None, challenge),
-            Err(closed @ (Closed::AlreadyUsed | Closed::Cancelled)) => {
-                let used = closed == Closed::AlreadyUsed;
-                let message = used.then(|| self.pages.sentence(&Cause::AlreadyUsed));
-                let return_to = return_to.unwrap_or_else(|| challenge.return_to.clone());
-                let page = self.ask_who(StatusCode::OK, message.as_ref(), None, "", Some(&return_to));
-                with_cookie(page, self.cookies.clear(self.cookies.challenge))
-            }
-        }
-    }
-
-    /// Another code was sent a moment ago: say so, once.
-    fn sent_again(&self, challenge: &Challenge) -> Option<Message> {
-        let recent = self.clock.now().since(challenge.sent_at) < Duration::from_secs(5);
-        let key = format!("message.code_sent_again.{}", challenge.channel.as_str());
-        (challenge.sends > 1 && recent).then(|| Message::notice(self.pages.catalogue().text(&key)))
     }
 
     pub(super) async fn start(&self, visit: &Visit) -> Result<Reply, Refusal> {
@@ -98,7 +81,10 @@ impl Desk {
 
     pub(super) async fn verify(&self, visit: &Visit) -> Result<Reply, Refusal> {
         let form = Form::read(visit)?;
-        let Some(challenge) = self.challenge_of(visit).await? else { return Ok(self.no_challenge(visit)) };
+        let return_to: Option<ReturnTo> = form.optional("return_to").and_then(|text| text.parse().ok());
+        let Some(challenge) = self.challenge_of(visit).await? else {
+            return Ok(self.no_challenge(visit, return_to.as_ref()));
+        };
         let typed = match form.required("code") {
             Ok(typed) => typed,
             Err(error) => {
@@ -112,7 +98,8 @@ impl Desk {
         match self.sign_in.verify(challenge.id, typed, visit.client).await {
             Ok(signed_in) => {
                 let lives = signed_in.session.expires_at.since(self.clock.now());
-                let reply = reply::see_other(signed_in.return_to.as_str());
+                // Of two tabs each goes on to its own page, whichever of them asked for the code.
+                let reply = reply::see_other(return_to.unwrap_or(signed_in.return_to).as_str());
                 let reply =
                     with_cookie(reply, self.cookies.set(self.cookies.session, signed_in.token, lives));
                 Ok(with_cookie(reply, self.cookies.clear(self.cookies.challenge)))
@@ -123,20 +110,30 @@ impl Desk {
 
     /// The page after a form that came to nothing, with the challenge as it is now.
     async fn after_failure(&self, before: &Challenge, failure: Failure) -> Result<Reply, Refusal> {
-        if matches!(failure.cause, Cause::AlreadyUsed) {
+        match failure.cause {
             // The first of two clicks may just have signed this browser in; its next request tells.
-            return Ok(reply::see_other(&format!("{BASE}/challenge")));
+            Cause::AlreadyUsed => {
+                let location = challenge_page(&[("return_to", before.return_to.as_str())]);
+                return Ok(reply::see_other(&location));
+            }
+            // So that a reload does not send the wrong code again and cost another try.
+            Cause::WrongCode(_) => return Ok(reply::see_other(&challenge_page(&[(WRONG, "1")]))),
+            ref cause => self.show_failure(before, cause).await,
         }
+    }
+
+    async fn show_failure(&self, before: &Challenge, cause: &Cause) -> Result<Reply, Refusal> {
         let challenge = self.sign_in.challenge(before.id).await.map_err(unavailable)?;
         let challenge = challenge.unwrap_or_else(|| before.clone());
-        let message = self.pages.sentence(&failure.cause);
-        let page = self.ask_code(status(&failure.cause), Some(&message), &challenge);
-        Ok(with_retry_after(page, failure.cause.wait()))
+        let page = self.ask_code(status(cause), Some(&self.pages.sentence(cause)), &challenge);
+        Ok(with_retry_after(page, cause.wait()))
     }
 
     pub(super) async fn resend(&self, visit: &Visit) -> Result<Reply, Refusal> {
         let form = Form::read(visit)?;
-        let Some(challenge) = self.challenge_of(visit).await? else { return Ok(self.no_challenge(visit)) };
+        let Some(challenge) = self.challenge_of(visit).await? else {
+            return Ok(self.no_challenge(visit, None));
+        };
         let channel = match form.required("channel").map(str::parse::<Channel>) {
             Ok(Ok(channel)) => channel,
             Err(FieldError::Missing) => challenge.channel,
@@ -149,14 +146,10 @@ impl Desk {
     }
 
     pub(super) async fn cancel(&self, visit: &Visit) -> Result<Reply, Refusal> {
-        let mut location = format!("{BASE}/challenge");
+        let mut location = challenge_page(&[]);
         if let Some(challenge) = self.challenge_of(visit).await? {
             self.sign_in.cancel(challenge.id).await.map_err(unavailable)?;
-            let return_to = challenge.return_to.as_str();
-            location = format!(
-                "{location}?{}",
-                form_urlencoded::Serializer::new(String::new()).append_pair("return_to", return_to).finish()
-            );
+            location = challenge_page(&[("return_to", challenge.return_to.as_str())]);
         }
         Ok(with_cookie(reply::see_other(&location), self.cookies.clear(self.cookies.challenge)))
     }
@@ -165,7 +158,7 @@ impl Desk {
         // A little longer than the code lives, so that an expired one is explained and not forgotten.
         let lives = challenge.expires_at.since(self.clock.now()) + Duration::from_secs(3_600);
         let cookie = self.cookies.set(self.cookies.challenge, challenge.id.to_string(), lives);
-        with_cookie(reply::see_other(&format!("{BASE}/challenge")), cookie)
+        with_cookie(reply::see_other(&challenge_page(&[])), cookie)
     }
 
     /// The challenge this browser has under way.
@@ -179,9 +172,9 @@ impl Desk {
     }
 
     /// A code or a wish for one, and no challenge that it could belong to.
-    fn no_challenge(&self, visit: &Visit) -> Reply {
+    fn no_challenge(&self, visit: &Visit, return_to: Option<&ReturnTo>) -> Reply {
         if visit.session.is_ok() {
-            return reply::see_other("/");
+            return reply::see_other(return_to.map_or("/", ReturnTo::as_str));
         }
         let page = self.ask_who(
             StatusCode::BAD_REQUEST,
@@ -191,48 +184,6 @@ impl Desk {
             None,
         );
         with_cookie(page, self.cookies.clear(self.cookies.challenge))
-    }
-
-    fn ask_who(
-        &self,
-        status: StatusCode,
-        message: Option<&Message>,
-        reference: Option<Reference>,
-        typed: &str,
-        return_to: Option<&ReturnTo>,
-    ) -> Reply {
-        let page = context! {
-            identify_by => word(self.sign_in.identify_by()),
-            value => typed.chars().take(128).collect::<String>(),
-            return_to => return_to.map_or("/", ReturnTo::as_str),
-        };
-        self.pages.render("identify.html", status, message, reference, page)
-    }
-
-    fn ask_code(&self, status: StatusCode, message: Option<&Message>, challenge: &Challenge) -> Reply {
-        let now = self.clock.now();
-        let channels = self.sign_in.channels().iter().filter(|channel| **channel != challenge.channel);
-        let can_check = challenge.usable(now).is_ok();
-        let resend_in = if can_check { challenge.resend_wait(challenge.channel, now).as_secs() } else { 0 };
-        let page = context! {
-            identify_by => word(self.sign_in.identify_by()),
-            recipient => &challenge.recipient,
-            channel => challenge.channel.as_str(),
-            code_length => challenge.code_length,
-            expires_in => challenge.expires_at.since(now).as_secs(),
-            resend_in => resend_in,
-            other_channels => channels.map(|channel| channel.as_str()).collect::<Vec<_>>(),
-            unconfirmed => challenge.delivery == Delivery::Unconfirmed,
-            can_check => can_check,
-        };
-        self.pages.render("code.html", status, message, Some(challenge.reference), page)
-    }
-}
-
-const fn word(identify_by: IdentifyBy) -> &'static str {
-    match identify_by {
-        IdentifyBy::Phone => "phone",
-        IdentifyBy::Name => "name",
     }
 }
 

@@ -13,6 +13,9 @@ pub enum TemplateError {
     /// A template does not compile.
     #[error("{0}: {1:#}")]
     Template(String, minijinja::Error),
+    /// A sentence that no page has.
+    #[error("languages/en.toml: no page has a sentence {0}; see the built-in catalogue for the keys")]
+    UnknownSentence(String),
     /// A catalogue is not TOML.
     #[error("{0}: {1}")]
     Catalogue(String, Box<toml::de::Error>),

@@ -6,7 +6,7 @@ use minijinja::context;
 use serde_json::json;
 
 use super::reply::{self, Reply};
-use super::{BASE, Message, Pages};
+use super::{BASE, Message, Pages, challenge_page};
 use crate::domain::policy::Cause;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::session::SessionEnd;
@@ -181,16 +181,15 @@ impl Pages {
 }
 
 fn challenge_location(cause: Cause, return_to: Option<&ReturnTo>) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
+    let mut query = Vec::new();
     if let Some(return_to) = return_to.filter(|path| path.as_str() != "/") {
-        query.append_pair("return_to", return_to.as_str());
+        query.push(("return_to", return_to.as_str()));
     }
     match cause {
         Cause::SessionEnded(end @ (SessionEnd::Idle | SessionEnd::Expired | SessionEnd::Revoked)) => {
-            query.append_pair("ended", end.as_str());
+            query.push(("ended", end.as_str()));
         }
         Cause::SessionEnded(SessionEnd::SignedOut) | Cause::NoSession => {}
     }
-    let query = query.finish();
-    if query.is_empty() { format!("{BASE}/challenge") } else { format!("{BASE}/challenge?{query}") }
+    challenge_page(&query)
 }

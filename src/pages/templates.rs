@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minijinja::value::Kwargs;
-use minijinja::{Environment, UndefinedBehavior, Value};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
 
 use super::catalogue::Catalogue;
 use super::overrides::{TemplateError, replacement};
@@ -63,4 +63,29 @@ impl Templates {
     pub(super) fn render(&self, name: &str, page: Value) -> Result<String, minijinja::Error> {
         self.environment.get_template(name)?.render(page)
     }
+}
+
+/// Every page with values such as it may get.
+pub(super) fn rehearsals() -> Vec<(&'static str, Value)> {
+    let code = |can_check: bool| {
+        context! {
+            identify_by => "phone", recipient => "••• ••00", channel => "sms", code_length => 6, expires_in => 600,
+            resend_in => 30, other_channels => ["call"], unconfirmed => !can_check, can_check, return_to => "/",
+        }
+    };
+    vec![
+        ("identify.html", context! { identify_by => "phone", value => "", return_to => "/" }),
+        ("identify.html", context! { identify_by => "name", value => "alice", return_to => "/" }),
+        ("code.html", code(true)),
+        ("code.html", code(false)),
+        (
+            "account.html",
+            context! {
+                user => "alice", recipient => "••• ••00", signed_in_ago => 5, ends_in => 3_600, continue_to => "/",
+            },
+        ),
+        ("signed_out.html", context! {}),
+        ("session_ended.html", context! { challenge_url => "/.vestibule/challenge" }),
+        ("problem.html", context! { status => 502, title => "Title", explanation => "Text", link_to => "/" }),
+    ]
 }

@@ -55,17 +55,36 @@ impl Body for Streamed {
     }
 }
 
-/// A request's body; notes when it last moved, so that a long upload is not taken for a silent upstream.
+/// How a request's body gets on.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    moved: Cell<Option<Instant>>,
+    broken: Cell<bool>,
+}
+
+impl Progress {
+    /// When it last moved, so that a long upload is not taken for a silent upstream.
+    pub(super) fn moved(&self) -> Option<Instant> {
+        self.moved.get()
+    }
+
+    /// Whether the client broke it off, or sent what is no body: then the upstream is not to blame.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+}
+
+/// A request's body; notes how it gets on.
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Incoming,
-    moved: Rc<Cell<Option<Instant>>>,
+    progress: Rc<Progress>,
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming) -> (Self, Rc<Cell<Option<Instant>>>) {
-        let moved = Rc::new(Cell::new(None));
-        (Self { body, moved: moved.clone() }, moved)
+    pub(super) fn new(body: Incoming) -> (Self, Rc<Progress>) {
+        let progress = Rc::<Progress>::default();
+        (Self { body, progress: progress.clone() }, progress)
     }
 }
 
@@ -78,8 +97,9 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_ready() {
-            self.moved.set(Some(Instant::now()));
+        if let Poll::Ready(frame) = &polled {
+            self.progress.moved.set(Some(Instant::now()));
+            self.progress.broken.set(matches!(frame, Some(Err(_))));
         }
         polled
     }

@@ -1,19 +1,15 @@
 //! One request to one upstream: on a kept connection when there is one, on a new one else.
 
-use std::cell::Cell;
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::time::{Instant, sleep_until};
 
-use super::body::Upload;
+use super::body::{Progress, Upload};
 use super::pool::{Connection, Pools};
 use super::{SharedPool, UpstreamError};
-
-type Moved = Rc<Cell<Option<Instant>>>;
 
 /// Sends a request and waits for the head of its answer. It is sent a second time only when not a byte of it went
 /// out: the kept connection had been closed, or the upstream could not be reached and another can.
@@ -23,7 +19,7 @@ pub(super) async fn send(
     patience: Duration,
 ) -> Result<(Response<Incoming>, Connection, SharedPool), UpstreamError> {
     let (head, body) = request.into_parts();
-    let (body, moved) = Upload::new(body);
+    let (body, progress) = Upload::new(body);
     let mut request = Request::from_parts(head, body);
     let mut failed = None;
     for pool in pools.in_turn() {
@@ -31,7 +27,7 @@ pub(super) async fn send(
             tracing::warn!(%error, "trying the next upstream");
         }
         while let Some(connection) = pool.take() {
-            match on(pool, connection, request, patience, &moved).await? {
+            match on(pool, connection, request, patience, &progress).await? {
                 Sent::Answered(answer, connection) => return Ok((answer, connection, pool.clone())),
                 Sent::Unsent(back) => request = back,
             }
@@ -43,7 +39,7 @@ pub(super) async fn send(
                 continue;
             }
         };
-        match on(pool, connection, request, patience, &moved).await? {
+        match on(pool, connection, request, patience, &progress).await? {
             Sent::Answered(answer, connection) => return Ok((answer, connection, pool.clone())),
             Sent::Unsent(back) => request = back,
         }
@@ -64,29 +60,30 @@ async fn on(
     mut connection: Connection,
     request: Request<Upload>,
     patience: Duration,
-    moved: &Moved,
+    progress: &Progress,
 ) -> Result<Sent, UpstreamError> {
     let sending = connection.try_send_request(request);
     let answered = tokio::select! {
         biased;
         answered = sending => answered,
-        () = silence(patience, moved) => return Err(UpstreamError::Timeout(pool.authority().to_owned())),
+        () = silence(patience, progress) => return Err(UpstreamError::Timeout(pool.authority().to_owned())),
     };
     match answered {
         Ok(answer) => Ok(Sent::Answered(answer, connection)),
         Err(mut refused) => match refused.take_message() {
             Some(request) => Ok(Sent::Unsent(request)),
+            None if progress.is_broken() => Err(UpstreamError::Client),
             None => Err(UpstreamError::Failed(pool.authority().to_owned(), refused.into_error())),
         },
     }
 }
 
 /// Returns once neither the request's body has moved nor an answer has come for so long.
-async fn silence(patience: Duration, moved: &Moved) {
+async fn silence(patience: Duration, progress: &Progress) {
     let mut until = Instant::now() + patience;
     loop {
         sleep_until(until).await;
-        match moved.get().map(|at| at + patience) {
+        match progress.moved().map(|at| at + patience) {
             Some(later) if later > until => until = later,
             _ => return,
         }

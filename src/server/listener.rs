@@ -32,22 +32,25 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// Binds one place for so many threads. Fails when somebody else has it, also another gateway.
-pub fn bind(listen: &Listen, threads: usize) -> io::Result<Vec<Bound>> {
+/// Binds one place for so many threads; with `only_v6` an IPv6 address does not serve IPv4 too. Fails when somebody else has it, also another gateway.
+pub fn bind(listen: &Listen, threads: usize, only_v6: bool) -> io::Result<Vec<Bound>> {
     match listen {
-        Listen::Tcp(address) => bind_tcp(*address, threads),
+        Listen::Tcp(address) => bind_tcp(*address, threads, only_v6),
         Listen::Unix(path) => bind_unix(path, threads),
     }
 }
 
-fn bind_tcp(address: SocketAddr, threads: usize) -> io::Result<Vec<Bound>> {
+fn bind_tcp(address: SocketAddr, threads: usize, only_v6: bool) -> io::Result<Vec<Bound>> {
     // Sockets that share a port would share it with another gateway too, silently; this one does not share.
-    let address = socket(address, false)?.local_addr()?;
-    (0..threads).map(|_| socket(address, true).map(Bound::Tcp)).collect()
+    let address = socket(address, only_v6, false)?.local_addr()?;
+    (0..threads).map(|_| socket(address, only_v6, true).map(Bound::Tcp)).collect()
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
+fn socket(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<StdTcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;

@@ -1,0 +1,102 @@
+//! The two pages of the challenge: who are you, and which code did you get.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use minijinja::context;
+
+use crate::access::sign_in::Cause;
+use crate::config::IdentifyBy;
+use crate::domain::challenge::{Challenge, Closed, Delivery};
+use crate::domain::id::Reference;
+use crate::domain::return_to::ReturnTo;
+use crate::pages::reply::{Reply, with_cookie};
+use crate::pages::{Desk, Message};
+
+impl Desk {
+    /// The page of a challenge that was started before.
+    pub(super) fn show_under_way(
+        &self,
+        challenge: &Challenge,
+        wrong: Option<Message>,
+        return_to: Option<ReturnTo>,
+    ) -> Reply {
+        match challenge.usable(self.clock.now()) {
+            Ok(()) => {
+                let message = wrong.or_else(|| self.sent_again(challenge));
+                self.ask_code(StatusCode::OK, message.as_ref(), challenge)
+            }
+            Err(Closed::Expired) => {
+                self.ask_code(StatusCode::OK, Some(&self.pages.sentence(&Cause::Expired)), challenge)
+            }
+            Err(Closed::TooManyChecks) => self.ask_code(StatusCode::OK, None, challenge),
+            Err(closed @ (Closed::AlreadyUsed | Closed::Cancelled)) => {
+                let used = closed == Closed::AlreadyUsed;
+                let message = used.then(|| self.pages.sentence(&Cause::AlreadyUsed));
+                let return_to = return_to.unwrap_or_else(|| challenge.return_to.clone());
+                let page = self.ask_who(StatusCode::OK, message.as_ref(), None, "", Some(&return_to));
+                with_cookie(page, self.cookies.clear(self.cookies.challenge))
+            }
+        }
+    }
+
+    /// Another code was sent a moment ago: say so, once.
+    fn sent_again(&self, challenge: &Challenge) -> Option<Message> {
+        let recent = self.clock.now().since(challenge.sent_at) < Duration::from_secs(5);
+        let key = format!("message.code_sent_again.{}", challenge.channel.as_str());
+        (challenge.sends > 1 && recent).then(|| Message::notice(self.pages.catalogue().text(&key)))
+    }
+
+    /// The last code was wrong, and so many tries are left.
+    pub(super) fn wrong_code(&self, challenge: &Challenge) -> Message {
+        self.pages.sentence(&Cause::WrongCode(challenge.max_checks.saturating_sub(challenge.checks)))
+    }
+
+    pub(super) fn ask_who(
+        &self,
+        status: StatusCode,
+        message: Option<&Message>,
+        reference: Option<Reference>,
+        typed: &str,
+        return_to: Option<&ReturnTo>,
+    ) -> Reply {
+        let page = context! {
+            identify_by => word(self.sign_in.identify_by()),
+            value => typed.chars().take(128).collect::<String>(),
+            return_to => return_to.map_or("/", ReturnTo::as_str),
+        };
+        self.pages.render("identify.html", status, message, reference, page)
+    }
+
+    pub(super) fn ask_code(
+        &self,
+        status: StatusCode,
+        message: Option<&Message>,
+        challenge: &Challenge,
+    ) -> Reply {
+        let now = self.clock.now();
+        let channels = self.sign_in.channels().iter().filter(|channel| **channel != challenge.channel);
+        let can_check = challenge.usable(now).is_ok();
+        let resend_in = if can_check { challenge.resend_wait(challenge.channel, now).as_secs() } else { 0 };
+        let page = context! {
+            identify_by => word(self.sign_in.identify_by()),
+            recipient => &challenge.recipient,
+            channel => challenge.channel.as_str(),
+            code_length => challenge.code_length,
+            expires_in => challenge.expires_at.since(now).as_secs(),
+            resend_in => resend_in,
+            other_channels => channels.map(|channel| channel.as_str()).collect::<Vec<_>>(),
+            unconfirmed => challenge.delivery == Delivery::Unconfirmed,
+            can_check => can_check,
+            return_to => challenge.return_to.as_str(),
+        };
+        self.pages.render("code.html", status, message, Some(challenge.reference), page)
+    }
+}
+
+const fn word(identify_by: IdentifyBy) -> &'static str {
+    match identify_by {
+        IdentifyBy::Phone => "phone",
+        IdentifyBy::Name => "name",
+    }
+}
