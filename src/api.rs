@@ -57,7 +57,7 @@ pub async fn serve(desk: &Desk, visit: &Visit) -> Reply {
 async fn request(desk: &Desk, visit: &Visit) -> Reply {
     let body: OtpRequest = match read(visit) {
         Ok(body) => body,
-        Err(reply) => return reply,
+        Err((status, word)) => return error(status, word),
     };
     match desk.sign_in.start(Identity::Phone(body.phone_number), ReturnTo::home(), visit.client).await {
         Ok(challenge) => reply::json(StatusCode::OK, &json!({ "requestId": challenge.id.to_string() })),
@@ -69,7 +69,7 @@ async fn request(desk: &Desk, visit: &Visit) -> Reply {
 async fn verify(desk: &Desk, visit: &Visit) -> Reply {
     let body: OtpVerify = match read(visit) {
         Ok(body) => body,
-        Err(reply) => return reply,
+        Err((status, word)) => return error(status, word),
     };
     let Ok(id) = body.request_id.parse::<ChallengeId>() else {
         return error(StatusCode::BAD_REQUEST, "invalid_request_id");
@@ -92,14 +92,14 @@ async fn verify_code(
     Ok((cookie, reply::json(StatusCode::OK, &json!({ "status": "verified" }))))
 }
 
-fn read<T: DeserializeOwned>(visit: &Visit) -> Result<T, Reply> {
+fn read<T: DeserializeOwned>(visit: &Visit) -> Result<T, (StatusCode, &'static str)> {
     let media_type =
         visit.headers.get(CONTENT_TYPE).and_then(|field| field.to_str().ok()).unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
-        return Err(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"));
     }
-    serde_json::from_slice(&visit.body).map_err(|_| error(StatusCode::BAD_REQUEST, "invalid_request"))
+    serde_json::from_slice(&visit.body).map_err(|_| (StatusCode::BAD_REQUEST, "invalid_request"))
 }
 
 fn failed(failure: &Failure) -> Reply {

@@ -14,6 +14,7 @@ CREATE TABLE challenge (
     id          TEXT    PRIMARY KEY,
     reference   TEXT    NOT NULL,
     user_id     INTEGER,
+    user_name   TEXT,
     subject     TEXT    NOT NULL,
     recipient   TEXT    NOT NULL,
     return_to   TEXT    NOT NULL,

@@ -21,12 +21,13 @@ use super::sessions::Sessions;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config;
-use crate::crypto::MasterKey;
+use crate::crypto::{self, MasterKey};
 use crate::domain::challenge::{Challenge, Channel, State};
 use crate::domain::event::{Event, What};
 use crate::domain::id::{ChallengeId, Reference};
 use crate::domain::return_to::ReturnTo;
 use crate::domain::session::Session;
+use crate::domain::user::UserName;
 use crate::store::{Store, StoreError};
 use crate::verifier::Verifier;
 use provider::Provider;
@@ -36,7 +37,7 @@ use provider::Provider;
 pub struct SignIn {
     parts: Parts,
     audit: Audit,
-    provider: Provider,
+    provider: Arc<Provider>,
     challenge: config::Challenge,
     limits: config::Limits,
     session: config::Session,
@@ -77,7 +78,7 @@ impl SignIn {
     pub fn new(parts: Parts, settings: &config::Settings) -> Self {
         Self {
             audit: Audit::new(parts.store.clone()),
-            provider: Provider::new(parts.verifier.clone()),
+            provider: Arc::new(Provider::new(parts.verifier.clone())),
             challenge: settings.challenge.clone(),
             limits: settings.limits,
             session: settings.session,
@@ -108,27 +109,46 @@ impl SignIn {
         self.checks.tidy();
     }
 
-    async fn record(&self, what: What, of: &Challenge, client: IpAddr, detail: impl Into<String>) {
-        // The subject names a user by their number in the store, and a stranger by a hash: no name is looked up for it.
+    async fn record(&self, what: What, trail: &Trail, detail: impl Into<String>) {
         let event = Event {
             at: self.parts.clock.now(),
             what,
-            reference: Some(of.reference),
-            user: Some(of.subject.as_str().to_owned()),
-            client: client.to_string(),
+            reference: Some(trail.reference),
+            user: trail.user.as_ref().map(UserName::to_string),
+            client: trail.client.to_string(),
             detail: detail.into(),
         };
         self.audit.record(event).await;
     }
 
     /// Gives a cause its reference, and writes both down.
-    async fn fail(&self, cause: Cause, reference: Reference, client: IpAddr) -> Failure {
+    async fn fail(&self, cause: Cause, trail: &Trail) -> Failure {
         if let Some(what) = cause.event() {
-            let (at, client, detail) = (self.parts.clock.now(), client.to_string(), cause.to_string());
-            self.audit
-                .record(Event { at, what, reference: Some(reference), user: None, client, detail })
-                .await;
+            self.record(what, trail, cause.to_string()).await;
         }
-        Failure { cause, reference }
+        Failure { cause, reference: trail.reference }
+    }
+}
+
+/// Whom and what the audit trail is about, beside what happened.
+#[derive(Debug)]
+struct Trail {
+    reference: Reference,
+    user: Option<UserName>,
+    client: IpAddr,
+}
+
+impl Trail {
+    /// A trail that begins here.
+    fn new(client: IpAddr) -> Self {
+        Self { reference: Reference::from_random(crypto::random()), user: None, client }
+    }
+
+    /// The trail of a challenge, where there is one.
+    fn of(challenge: Option<&Challenge>, client: IpAddr) -> Self {
+        challenge.map_or_else(
+            || Self::new(client),
+            |of| Self { reference: of.reference, user: of.user_name.clone(), client },
+        )
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::id::{ChallengeId, Reference};
 use super::return_to::ReturnTo;
 use super::time::Timestamp;
-use super::user::UserId;
+use super::user::{UserId, UserName};
 
 /// The way a code reaches a phone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,6 +178,8 @@ pub struct Challenge {
     pub reference: Reference,
     /// Who is asked to prove their phone. `None`: nobody we know, no message went out, and no code is right.
     pub user: Option<UserId>,
+    /// The name of the user it is counted against, also of one who is shut out; for the audit trail.
+    pub user_name: Option<UserName>,
     /// Whose failures count.
     pub subject: Subject,
     /// The masked number the page shows.
@@ -326,6 +328,7 @@ mod tests {
             id: ChallengeId::from_random([1; 16]),
             reference: Reference::from_random([2; 5]),
             user: Some(UserId(1)),
+            user_name: Some("alice".parse().unwrap()),
             subject: Subject::user(UserId(1)),
             recipient: "••• ••00".to_owned(),
             return_to: ReturnTo::home(),

@@ -110,16 +110,16 @@ impl Desk {
 
     /// The page after a form that came to nothing, with the challenge as it is now.
     async fn after_failure(&self, before: &Challenge, failure: Failure) -> Result<Reply, Refusal> {
-        match failure.cause {
+        if matches!(failure.cause, Cause::AlreadyUsed) {
             // The first of two clicks may just have signed this browser in; its next request tells.
-            Cause::AlreadyUsed => {
-                let location = challenge_page(&[("return_to", before.return_to.as_str())]);
-                return Ok(reply::see_other(&location));
-            }
-            // So that a reload does not send the wrong code again and cost another try.
-            Cause::WrongCode(_) => return Ok(reply::see_other(&challenge_page(&[(WRONG, "1")]))),
-            ref cause => self.show_failure(before, cause).await,
+            let location = challenge_page(&[("return_to", before.return_to.as_str())]);
+            return Ok(reply::see_other(&location));
         }
+        if matches!(failure.cause, Cause::WrongCode(_)) {
+            // So that a reload does not send the wrong code again and cost another try.
+            return Ok(reply::see_other(&challenge_page(&[(WRONG, "1")])));
+        }
+        self.show_failure(before, &failure.cause).await
     }
 
     async fn show_failure(&self, before: &Challenge, cause: &Cause) -> Result<Reply, Refusal> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body_util::{Either, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response, Version};
@@ -21,12 +21,13 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const BUFFER: usize = 16 * 1_024;
 
 /// The client's end of a tunnel, when the request asks for a WebSocket (RFC 6455 section 4.1). No other protocol is
-/// switched to.
+/// switched to, and a handshake has no body: where it would end and the tunnel begin, two servers may not agree.
 pub(super) fn wanted(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
     let headers = request.headers();
     let upgrade = headers.get(header::UPGRADE)?;
     let wanted = request.method() == Method::GET
         && request.version() == Version::HTTP_11
+        && request.body().is_end_stream()
         && upgrade.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
         && names_upgrade(headers);
     wanted.then(|| hyper::upgrade::on(request))

@@ -21,6 +21,8 @@ pub enum Identity {
 pub(super) struct Identified {
     /// The user who may get one. `None`: unknown, disabled, or shut out; they see the same as everybody.
     pub(super) user: Option<User>,
+    /// The name of the user who was found, whether they may get a code or not.
+    pub(super) name: Option<UserName>,
     /// Whose failures and starts count.
     pub(super) subject: Subject,
     /// What the page shows of the number.
@@ -48,6 +50,7 @@ impl SignIn {
         Ok(Identified {
             recipient: self.recipient(&key, number, &typed),
             spends: self.spends(number, &subject, &typed),
+            name: found.as_ref().map(|user| user.name.clone()),
             user: found.filter(|user| user.may_sign_in() && !closed),
             subject,
             refusal,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::identify::Identified;
-use super::{Cause, Failure, Identity, SignIn};
+use super::{Cause, Failure, Identity, SignIn, Trail};
 use crate::access::pace;
 use crate::crypto;
 use crate::domain::challenge::{Challenge, Channel, Closed, Delivery, State};
@@ -28,11 +28,10 @@ impl SignIn {
         client: IpAddr,
     ) -> Result<Challenge, Failure> {
         let since = Instant::now();
-        let reference = Reference::from_random(crypto::random());
-        let started = self.start_at_once(identity, return_to, client, reference).await;
-        let answer = match started {
+        let mut trail = Trail::new(client);
+        let answer = match self.start_at_once(identity, return_to, &mut trail).await {
             Ok(challenge) => Ok(challenge),
-            Err(cause) => Err(self.fail(cause, reference, client).await),
+            Err(cause) => Err(self.fail(cause, &trail).await),
         };
         pace::hold(since).await;
         answer
@@ -42,25 +41,23 @@ impl SignIn {
         &self,
         identity: Identity,
         return_to: ReturnTo,
-        client: IpAddr,
-        reference: Reference,
+        trail: &mut Trail,
     ) -> Result<Challenge, Cause> {
-        self.starts.spend(client).map_err(Cause::TooManyRequests)?;
+        self.starts.spend(trail.client).map_err(Cause::TooManyRequests)?;
         let who = self.identify(identity).await?;
-        let new = self.new_challenge(&who, return_to, reference);
+        trail.user = who.name.clone();
+        let new = self.new_challenge(&who, return_to, trail.reference);
         let now = new.created_at;
-        let opened =
-            self.parts.store.open_challenge(new, who.spends, now).await?.map_err(Cause::TooManyRequests)?;
-        match opened {
+        let opened = self.parts.store.open_challenge(new, who.spends, now).await?;
+        match opened.map_err(Cause::TooManyRequests)? {
             Opened::Joined(challenge) => {
-                self.record(What::ChallengeStarted, &challenge, client, "the code sent a moment ago serves")
-                    .await;
+                self.record(What::ChallengeStarted, trail, "the code sent a moment ago serves").await;
                 Ok(challenge)
             }
             Opened::Send(challenge) => {
-                self.record(What::ChallengeStarted, &challenge, client, who.refusal).await;
+                self.record(What::ChallengeStarted, trail, who.refusal).await;
                 let to = who.user.map(|user| user.phone_number);
-                self.send(challenge, to.as_ref(), client).await
+                self.send(challenge, to.as_ref(), trail).await
             }
         }
     }
@@ -71,6 +68,7 @@ impl SignIn {
             id: ChallengeId::from_random(crypto::random()),
             reference,
             user: who.user.as_ref().map(|user| user.id),
+            user_name: who.name.clone(),
             subject: who.subject.clone(),
             recipient: who.recipient.clone(),
             return_to,
@@ -96,18 +94,16 @@ impl SignIn {
         client: IpAddr,
     ) -> Result<Challenge, Failure> {
         let since = Instant::now();
-        let answer = match self.parts.store.challenge(id).await {
-            Ok(Some(challenge)) => {
-                let reference = challenge.reference;
-                match self.resend_at_once(challenge, channel, client).await {
-                    Ok(challenge) => Ok(challenge),
-                    Err(cause) => Err(self.fail(cause, reference, client).await),
-                }
-            }
-            other => {
-                let cause = other.map_or_else(Cause::Store, |_| Cause::Unknown);
-                Err(self.fail(cause, Reference::from_random(crypto::random()), client).await)
-            }
+        let found = self.parts.store.challenge(id).await;
+        let trail = Trail::of(found.as_ref().ok().and_then(Option::as_ref), client);
+        let resent = match found {
+            Ok(Some(challenge)) => self.resend_at_once(challenge, channel, &trail).await,
+            Ok(None) => Err(Cause::Unknown),
+            Err(error) => Err(error.into()),
+        };
+        let answer = match resent {
+            Ok(challenge) => Ok(challenge),
+            Err(cause) => Err(self.fail(cause, &trail).await),
         };
         pace::hold(since).await;
         answer
@@ -117,9 +113,9 @@ impl SignIn {
         &self,
         of: Challenge,
         channel: Channel,
-        client: IpAddr,
+        trail: &Trail,
     ) -> Result<Challenge, Cause> {
-        self.starts.spend(client).map_err(Cause::TooManyRequests)?;
+        self.starts.spend(trail.client).map_err(Cause::TooManyRequests)?;
         if !self.challenge.channels.contains(&channel) {
             return Err(Cause::Channel);
         }
@@ -148,8 +144,8 @@ impl SignIn {
                 spent.map_err(|refused| cause_of(refused, true))?
             }
         };
-        self.record(What::CodeResent, &challenge, client, channel.as_str()).await;
-        self.send(challenge, to.as_ref(), client).await
+        self.record(What::CodeResent, trail, channel.as_str()).await;
+        self.send(challenge, to.as_ref(), trail).await
     }
 
     /// A new challenge for whoever an old one was for.
@@ -186,45 +182,40 @@ impl SignIn {
         &self,
         challenge: Challenge,
         to: Option<&PhoneNumber>,
-        client: IpAddr,
+        trail: &Trail,
     ) -> Result<Challenge, Cause> {
         let sent = match to {
             Some(number) => self.provider.start(number, challenge.channel).await.map(Some),
             None => self.provider.pretend_start().await.map(|()| None),
         };
-        let (delivery, handle, trouble) = match sent {
-            Ok(sent) => (Delivery::Sent, sent.map(|Sent { handle }| handle), None),
-            Err(error) if error.trouble == Trouble::Ambiguous => (Delivery::Unconfirmed, None, Some(error)),
-            Err(error) => (Delivery::Sent, None, Some(error)),
-        };
-        self.record_sending(&challenge, to.is_some(), trouble.as_ref(), client).await;
-        if let Some(cause) = trouble.as_ref().and_then(for_everybody) {
+        self.record_sending(challenge.channel, &sent, trail).await;
+        if let Some(cause) = sent.as_ref().err().and_then(for_everybody) {
             // Nothing went out, so nothing is waited for: the next start sends at once. A code sent earlier stays good.
             if challenge.sends == 1 {
                 self.parts.store.close_challenge(challenge.id, State::Unsent).await?;
             }
             return Err(cause);
         }
+        let delivery = match &sent {
+            Err(error) if error.trouble == Trouble::Ambiguous => Delivery::Unconfirmed,
+            Ok(_) | Err(_) => Delivery::Sent,
+        };
+        let handle = sent.ok().flatten().map(|sent| sent.handle);
         self.parts.store.record_delivery(challenge.id, delivery, handle.clone()).await?;
         Ok(Challenge { delivery, handle: handle.or_else(|| challenge.handle.clone()), ..challenge })
     }
 
     async fn record_sending(
         &self,
-        challenge: &Challenge,
-        known: bool,
-        trouble: Option<&VerifierError>,
-        client: IpAddr,
+        channel: Channel,
+        sent: &Result<Option<Sent>, VerifierError>,
+        trail: &Trail,
     ) {
-        let (name, channel) = (self.provider.name(), challenge.channel.as_str());
-        match trouble {
-            Some(error) => {
-                self.record(What::SendFailed, challenge, client, format!("{name} {channel}: {error}")).await
-            }
-            None if known => {
-                self.record(What::CodeSent, challenge, client, format!("{name} {channel}")).await
-            }
-            None => {}
+        let by = format!("{} {}", self.provider.name(), channel.as_str());
+        match sent {
+            Err(error) => self.record(What::SendFailed, trail, format!("{by}: {error}")).await,
+            Ok(Some(_)) => self.record(What::CodeSent, trail, by).await,
+            Ok(None) => {}
         }
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::start::cause_of;
-use super::{Cause, Failure, SignIn, SignedIn};
+use super::{Cause, Failure, SignIn, SignedIn, Trail};
 use crate::access::pace;
 use crate::crypto;
 use crate::domain::challenge::{Approval, Challenge, Code, State, Verdict};
 use crate::domain::event::What;
-use crate::domain::id::{ChallengeId, Reference, SessionId};
+use crate::domain::id::{ChallengeId, SessionId};
 use crate::store::{NewSession, UserKey};
 use crate::verifier::{Trouble, VerifierError};
 
@@ -19,21 +19,19 @@ impl SignIn {
     /// The person types a code. One attempt is spent, durably, before anybody looks at it.
     pub async fn verify(&self, id: ChallengeId, typed: &str, client: IpAddr) -> Result<SignedIn, Failure> {
         let since = Instant::now();
-        let reference = match self.parts.store.challenge(id).await {
-            Ok(Some(challenge)) => challenge.reference,
-            Ok(None) | Err(_) => Reference::from_random(crypto::random()),
-        };
-        let verified = self.verify_at_once(id, typed, client).await;
-        let answer = match verified {
+        // A store that fails here fails again below, where it is told.
+        let challenge = self.parts.store.challenge(id).await.ok().flatten();
+        let trail = Trail::of(challenge.as_ref(), client);
+        let answer = match self.verify_at_once(id, typed, &trail).await {
             Ok(signed_in) => Ok(signed_in),
-            Err(cause) => Err(self.fail(cause, reference, client).await),
+            Err(cause) => Err(self.fail(cause, &trail).await),
         };
         pace::hold(since).await;
         answer
     }
 
-    async fn verify_at_once(&self, id: ChallengeId, typed: &str, client: IpAddr) -> Result<SignedIn, Cause> {
-        self.checks.spend(client).map_err(Cause::TooManyRequests)?;
+    async fn verify_at_once(&self, id: ChallengeId, typed: &str, trail: &Trail) -> Result<SignedIn, Cause> {
+        self.checks.spend(trail.client).map_err(Cause::TooManyRequests)?;
         let code: Code =
             typed.parse().map_err(|_| Cause::MalformedCode(self.provider.terms().code_length))?;
         let now = self.parts.clock.now();
@@ -41,10 +39,10 @@ impl SignIn {
         let challenge = spent.map_err(|refused| cause_of(refused, false))?;
         let verdict = match self.ask(&challenge, &code).await? {
             Ok(verdict) => verdict,
-            Err(error) => return Err(self.not_judged(&challenge, &error, client).await?),
+            Err(error) => return Err(self.not_judged(&challenge, &error, trail).await?),
         };
         match challenge.judge(verdict) {
-            Ok(approval) => self.let_in(&challenge, approval, client).await,
+            Ok(approval) => self.let_in(&challenge, approval, trail).await,
             Err(verdict) => Err(self.keep_out(&challenge, verdict).await?),
         }
     }
@@ -65,19 +63,19 @@ impl SignIn {
         &self,
         challenge: &Challenge,
         approval: Approval,
-        client: IpAddr,
+        trail: &Trail,
     ) -> Result<SignedIn, Cause> {
         let now = self.parts.clock.now();
         let new = NewSession {
             // A new name at every sign-in: nothing a browser brought along is built upon.
             id: SessionId::from_random(crypto::random()),
             expires_at: now + self.session.absolute_timeout,
-            client: client.to_string(),
+            client: trail.client.to_string(),
         };
         let session =
             self.parts.store.accept_challenge(approval, new, now).await?.ok_or(Cause::AlreadyUsed)?;
-        let token = self.parts.keys.keyring().sign(&session).map_err(|_| Cause::ProviderDown)?;
-        self.record(What::SessionOpened, challenge, client, session.user.as_str()).await;
+        let token = self.parts.keys.keyring().sign(&session);
+        self.record(What::SessionOpened, trail, challenge.channel.as_str()).await;
         Ok(SignedIn { session, token, return_to: challenge.return_to.clone() })
     }
 
@@ -102,10 +100,14 @@ impl SignIn {
     /// The challenge is over, and the provider forgets its code, so that a new one can be sent.
     async fn use_up(&self, challenge: &Challenge) -> Result<(), Cause> {
         self.parts.store.use_up_code(challenge.id).await?;
-        if let Some(handle) = &challenge.handle
-            && let Err(error) = self.provider.cancel(handle).await
-        {
-            tracing::debug!(%error, reference = %challenge.reference, "the used-up code could not be cancelled");
+        if let Some(handle) = challenge.handle.clone() {
+            // Not waited for: a stranger's challenge has nothing to cancel, and ends in the same time.
+            let (provider, reference) = (self.provider.clone(), challenge.reference);
+            tokio::spawn(async move {
+                if let Err(error) = provider.cancel(&handle).await {
+                    tracing::warn!(%error, %reference, "the used-up code could not be cancelled");
+                }
+            });
         }
         Ok(())
     }
@@ -115,9 +117,9 @@ impl SignIn {
         &self,
         challenge: &Challenge,
         error: &VerifierError,
-        client: IpAddr,
+        trail: &Trail,
     ) -> Result<Cause, Cause> {
-        self.record(What::CheckFailed, challenge, client, format!("{}: {error}", self.provider.name())).await;
+        self.record(What::CheckFailed, trail, format!("{}: {error}", self.provider.name())).await;
         self.parts.store.refund_failure(challenge.subject.clone()).await?;
         Ok(match error.trouble {
             Trouble::Throttled => Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(10))),

@@ -10,7 +10,7 @@ use crate::domain::id::ChallengeId;
 use crate::domain::limits::{Failures, Rate};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
-use crate::domain::user::UserId;
+use crate::domain::user::{UserId, UserName};
 use crate::store::{NewSession, Opened, Refused, Spend, StoreError};
 
 pub(super) fn find(t: &Transaction<'_>, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
@@ -72,13 +72,14 @@ fn newest(t: &Transaction<'_>, subject: &Subject) -> Result<Option<Challenge>, S
 }
 
 fn insert(t: &Transaction<'_>, c: &Challenge) -> Result<(), StoreError> {
-    let statement = "INSERT INTO challenge (id, reference, user_id, subject, recipient, return_to, channel, created_at, \
+    let statement = "INSERT INTO challenge (id, reference, user_id, user_name, subject, recipient, return_to, channel, created_at, \
                      expires_at, sent_at, sends, checks, max_checks, code_length, state, unconfirmed, handle) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     t.prepare_cached(statement)?.execute(params![
         c.id.to_string(),
         c.reference.to_string(),
         c.user.map(|user| user.0),
+        c.user_name.as_ref().map(UserName::as_str),
         c.subject.as_str(),
         c.recipient,
         c.return_to.as_str(),

@@ -15,6 +15,11 @@ pub(super) fn parse<T: FromStr>(row: &Row<'_>, column: &'static str) -> Result<T
     text.parse().map_err(|_| StoreError::Corrupt(column))
 }
 
+fn maybe<T: FromStr>(row: &Row<'_>, column: &'static str) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| text.parse().map_err(|_| StoreError::Corrupt(column))).transpose()
+}
+
 pub(super) fn moment(row: &Row<'_>, column: &'static str) -> Result<Timestamp, StoreError> {
     Ok(Timestamp::from_unix(row.get(column)?))
 }
@@ -41,6 +46,7 @@ pub(super) fn challenge(row: &Row<'_>) -> Result<Challenge, StoreError> {
         id: parse(row, "id")?,
         reference: parse(row, "reference")?,
         user: row.get::<_, Option<i64>>("user_id")?.map(UserId),
+        user_name: maybe(row, "user_name")?,
         subject: Subject::from_stored(row.get("subject")?),
         recipient: row.get("recipient")?,
         return_to: parse(row, "return_to")?,
