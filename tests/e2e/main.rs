@@ -2,6 +2,7 @@
 //! upstream that shows every byte it gets.
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![allow(missing_debug_implementations, reason = "nobody prints a test's tools")]
 
 mod common;

@@ -52,7 +52,11 @@ impl Page {
 
 impl Browser {
     pub fn new(address: SocketAddr) -> Self {
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .unwrap();
         Self { client, address, jar: Mutex::default() }
     }
 
@@ -75,7 +79,8 @@ impl Browser {
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("http://{}{path}", self.address));
-        let cookies: Vec<_> = self.jar.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<_> =
+            self.jar.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
         if cookies.is_empty() { request } else { request.header(COOKIE, cookies.join("; ")) }
     }
 
@@ -105,7 +110,8 @@ impl Browser {
     /// Sends a form.
     pub async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> Page {
         let origin = format!("http://{}", self.address);
-        self.send(self.request(Method::POST, path).header(ACCEPT, HTML).header("origin", origin).form(fields)).await
+        self.send(self.request(Method::POST, path).header(ACCEPT, HTML).header("origin", origin).form(fields))
+            .await
     }
 
     /// Asks for a code: the form of the challenge page.

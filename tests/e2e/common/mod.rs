@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 pub mod browser;
+pub mod more;
 pub mod raw;
 pub mod upstream;
+pub mod wire;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -38,9 +40,9 @@ impl Process {
     fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_vestibule"))
             .args(arguments)
-            .envs(environment.iter().copied())
             .env_remove("CREDENTIALS_DIRECTORY")
             .env_remove("STATE_DIRECTORY")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -220,7 +222,11 @@ impl House {
 /// Runs the binary.
 pub fn vestibule(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
-    command.args(arguments).env_remove("CREDENTIALS_DIRECTORY").env_remove("STATE_DIRECTORY").stdin(Stdio::null());
+    command
+        .args(arguments)
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .env_remove("STATE_DIRECTORY")
+        .stdin(Stdio::null());
     command.output().unwrap()
 }
 
@@ -261,6 +267,11 @@ impl Gateway {
         self.process.terminate();
     }
 
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.process.child.wait().unwrap()
+    }
+
     /// Kills it, as a power cut would.
     pub fn kill(mut self) {
         self.process.child.kill().unwrap();
@@ -293,8 +304,7 @@ impl Scene {
         let upstream = Upstream::start().await;
         let text = config(&upstream, more, in_server);
         let house = House::new(&simulator, &text);
-        house.add_user("alice", ALICE);
-        house.add_user("bob", BOB);
+        house.add_users(&[("alice", ALICE), ("bob", BOB)]);
         let gateway = Gateway::start(&house);
         Self { simulator, upstream, house, gateway }
     }

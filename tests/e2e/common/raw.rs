@@ -40,7 +40,10 @@ pub async fn read_all(stream: &mut TcpStream, silence: Duration) -> String {
 pub async fn read_head(stream: &mut TcpStream) -> String {
     let mut all = Vec::new();
     while super::upstream::find(&all, b"\r\n\r\n").is_none() {
-        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut all)).await.expect("an answer in time").unwrap();
+        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut all))
+            .await
+            .expect("an answer in time")
+            .unwrap();
         assert!(read > 0, "the connection was closed: {}", String::from_utf8_lossy(&all));
     }
     String::from_utf8_lossy(&all).into_owned()

@@ -116,7 +116,9 @@ async fn echo(mut stream: TcpStream, early: Vec<u8>) {
 
 async fn body(head: &str, buffer: &mut Vec<u8>, stream: &mut TcpStream) -> Option<String> {
     let field = |name: &str| {
-        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(|value| value.trim().to_owned()))
+        head.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix(name).map(|value| value.trim().to_owned())
+        })
     };
     if let Some(length) = field("content-length:") {
         let length: usize = length.parse().unwrap();

@@ -1,0 +1,148 @@
+//! More of a person's and an administrator's moves.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use reqwest::Method;
+
+use super::browser::{HTML, Page};
+use super::{Browser, Gateway, House, Process, Simulator, eventually};
+
+impl Page {
+    /// Fails unless the page has this status and says this.
+    #[track_caller]
+    pub fn expect(&self, status: u16, text: &str) {
+        assert!(self.status == status && self.text.contains(text), "wanted {status} {text:?}:\n{self:#?}");
+    }
+
+    /// What stands in `Retry-After`.
+    #[track_caller]
+    pub fn retry_after(&self) -> u64 {
+        self.header("retry-after").parse().unwrap_or_else(|_| panic!("no Retry-After: {self:#?}"))
+    }
+}
+
+impl Browser {
+    /// Asks for another code, or the code another way.
+    pub async fn resend(&self, channel: &str) -> Page {
+        self.submit("/.vestibule/challenge/resend", &[("channel", channel)]).await
+    }
+
+    /// Types a wrong code and reads what the page says then.
+    pub async fn mistype(&self, code: &str) -> Page {
+        let answer = self.verify(code).await;
+        assert!(answer.location().starts_with("/.vestibule/challenge?"), "{answer:#?}");
+        self.go(answer.location()).await
+    }
+
+    /// The challenge page as it is now.
+    pub async fn challenge(&self) -> Page {
+        self.go("/.vestibule/challenge").await
+    }
+
+    /// A form that came through a proxy which says whose it is.
+    pub async fn submit_from(&self, client: &str, path: &str, fields: &[(&str, &str)]) -> Page {
+        let request =
+            self.request(Method::POST, path).header("accept", HTML).header("x-forwarded-for", client);
+        self.send(request.form(fields)).await
+    }
+
+    /// Any body of any type to the API.
+    pub async fn api_raw(&self, what: &str, media_type: &str, body: impl Into<reqwest::Body>) -> Page {
+        let request = self.request(Method::POST, &format!("/.vestibule/api/otp/{what}"));
+        self.send(request.header("content-type", media_type).body(body)).await
+    }
+
+    /// Whether the application behind answers.
+    pub async fn is_in(&self) -> bool {
+        self.go("/").await.text == "hello"
+    }
+}
+
+impl Simulator {
+    /// How many starts (`Verifications`) or checks (`VerificationCheck`) it was asked for.
+    pub async fn calls(&self, path: &str) -> usize {
+        let requests = self.requests().await;
+        let these = requests.iter().filter(|request| {
+            request["method"] == "POST" && request["path"].as_str().is_some_and(|known| known.ends_with(path))
+        });
+        these.count()
+    }
+
+    /// How many messages went to a number.
+    pub async fn sent_to(&self, to: &str) -> usize {
+        self.messages().await.iter().filter(|message| message["to"] == to).count()
+    }
+}
+
+impl House {
+    /// Adds several users by one command.
+    pub fn add_users(&self, users: &[(&str, &str)]) {
+        let lines: String = users.iter().map(|(name, phone)| format!("{name},{phone}\n")).collect();
+        std::fs::write(self.path("people.csv"), format!("name,phone_number\n{lines}")).unwrap();
+        self.run(&["user", "import", self.path("people.csv").to_str().unwrap()]);
+    }
+
+    /// Changes the database behind the gateway's back.
+    pub fn sql(&self, statement: &str) {
+        let store = rusqlite::Connection::open(self.path("state/vestibule.db")).unwrap();
+        store.busy_timeout(Duration::from_secs(5)).unwrap();
+        store.execute_batch(statement).unwrap();
+    }
+
+    /// The events of the audit trail that belong to a reference.
+    pub fn events(&self, reference: &str) -> Vec<String> {
+        let list = self.json(&["audit", "tail", "--reference", reference]);
+        list.as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Writes another text into the configuration.
+    pub fn replace(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&self.config, text.replace(from, to)).unwrap();
+    }
+
+    /// Runs a command with something on its standard input or in its environment.
+    pub fn command_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+        command.args(arguments).arg("--config").arg(&self.config).stdin(Stdio::null());
+        command.env_remove("CREDENTIALS_DIRECTORY").env_remove("STATE_DIRECTORY");
+        command.envs(environment.iter().copied()).output().unwrap()
+    }
+}
+
+impl Gateway {
+    /// Starts it with an environment; reads either format of its log.
+    pub fn start_with(house: &House, environment: &[(&str, &str)]) -> Self {
+        let mut process = Process::start(&["serve", "--config", house.config.to_str().unwrap()], environment);
+        let line = process.wait_for("listening");
+        let (_, rest) = line.split_once("127.0.0.1:").unwrap();
+        let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        Self { process, address: format!("127.0.0.1:{port}").parse().unwrap() }
+    }
+
+    /// Waits until the log has this text anywhere.
+    pub async fn has_logged(&mut self, text: &str) {
+        eventually(&format!("the log says {text}"), async || self.process.all_output().contains(text)).await;
+    }
+}
+
+/// `vestibule demo`, running; everything it prints is in `wait_for`.
+#[derive(Debug)]
+pub struct Demo(Process);
+
+impl Demo {
+    pub fn start(temporary: &std::path::Path) -> Self {
+        let arguments = ["demo", "--listen", "127.0.0.1:0"];
+        Self(Process::start(&arguments, &[("TMPDIR", temporary.to_str().unwrap())]))
+    }
+
+    pub fn wait_for(&mut self, text: &str) -> String {
+        self.0.wait_for(text)
+    }
+
+    pub fn stop(&mut self) -> String {
+        self.0.stop()
+    }
+}
