@@ -122,6 +122,7 @@ const fn word(cause: &Cause) -> &'static str {
         Cause::Name => "invalid_name",
         Cause::MalformedCode(_) => "malformed_code",
         Cause::TooManyRequests(_) => "too_many_requests",
+        Cause::TooManyAttempts(_) => "too_many_attempts",
         Cause::ResendTooSoon(_) => "resend_too_soon",
         Cause::TooManyFailures(_) => "too_many_failures",
         Cause::CodesClosed => "codes_closed",

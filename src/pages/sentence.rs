@@ -22,6 +22,7 @@ impl Pages {
                 words.fill("message.malformed_code", &[("count", digits.to_string())])
             }
             Cause::TooManyRequests(wait) => self.waiting("message.too_many_requests", *wait),
+            Cause::TooManyAttempts(wait) => self.waiting("message.too_many_attempts", *wait),
             Cause::ResendTooSoon(wait) => self.waiting("message.resend_too_soon", *wait),
             Cause::TooManyFailures(wait) => self.waiting("message.too_many_failures", *wait),
             Cause::ProviderBusy(wait) => self.waiting("message.provider_busy", *wait),
@@ -60,6 +61,7 @@ pub(crate) const fn status(cause: &Cause) -> StatusCode {
         }
         Cause::Region | Cause::CodesClosed => StatusCode::FORBIDDEN,
         Cause::TooManyRequests(_)
+        | Cause::TooManyAttempts(_)
         | Cause::ResendTooSoon(_)
         | Cause::TooManyFailures(_)
         | Cause::TooManyChecks(_) => StatusCode::TOO_MANY_REQUESTS,

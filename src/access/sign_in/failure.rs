@@ -32,9 +32,12 @@ pub enum Cause {
     /// What they typed is no code of this many digits.
     #[error("not a code")]
     MalformedCode(u8),
-    /// Too many codes asked for, or too many typed.
+    /// Too many codes asked for.
     #[error("too many requests, wait {} s", .0.as_secs())]
     TooManyRequests(Duration),
+    /// Too many codes typed.
+    #[error("too many codes typed, wait {} s", .0.as_secs())]
+    TooManyAttempts(Duration),
     /// Another code was asked for too soon.
     #[error("another code too soon, wait {} s", .0.as_secs())]
     ResendTooSoon(Duration),
@@ -78,6 +81,7 @@ impl Cause {
     pub const fn wait(&self) -> Option<Duration> {
         match self {
             Self::TooManyRequests(wait)
+            | Self::TooManyAttempts(wait)
             | Self::ResendTooSoon(wait)
             | Self::TooManyFailures(wait)
             | Self::TooManyChecks(wait)
@@ -101,6 +105,7 @@ impl Cause {
     pub(super) const fn event(&self) -> Option<What> {
         match self {
             Self::TooManyRequests(_)
+            | Self::TooManyAttempts(_)
             | Self::ResendTooSoon(_)
             | Self::TooManyFailures(_)
             | Self::CodesClosed => Some(What::LimitReached),

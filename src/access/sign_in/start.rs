@@ -247,7 +247,7 @@ pub(super) const fn cause_of(refused: Refused, sending: bool) -> Cause {
         Refused::Closed(Closed::AlreadyUsed) => Cause::AlreadyUsed,
         Refused::Closed(Closed::TooManyChecks) => Cause::TooManyChecks(Duration::from_secs(30)),
         Refused::TooOften(wait) if sending => Cause::ResendTooSoon(wait),
-        Refused::TooOften(wait) => Cause::TooManyRequests(wait),
+        Refused::TooOften(wait) => Cause::TooManyAttempts(wait),
         Refused::Failures(FailureStop::Wait(wait)) => Cause::TooManyFailures(wait),
         Refused::Failures(FailureStop::Closed) => Cause::CodesClosed,
     }

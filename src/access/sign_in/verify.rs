@@ -31,7 +31,7 @@ impl SignIn {
     }
 
     async fn verify_at_once(&self, id: ChallengeId, typed: &str, trail: &Trail) -> Result<SignedIn, Cause> {
-        self.checks.spend(trail.client).map_err(Cause::TooManyRequests)?;
+        self.checks.spend(trail.client).map_err(Cause::TooManyAttempts)?;
         let code: Code =
             typed.parse().map_err(|_| Cause::MalformedCode(self.provider.terms().code_length))?;
         let now = self.parts.clock.now();
