@@ -87,10 +87,7 @@ impl Upstream {
             };
             let head = String::from_utf8_lossy(&buffer[..end + 4]).into_owned();
             buffer.drain(..end + 4);
-            let body = match body(&head, &mut buffer, &mut stream).await {
-                Some(body) => body,
-                None => return,
-            };
+            let Some(body) = body(&head, &mut buffer, &mut stream).await else { return };
             self.requests.lock().unwrap().push(format!("{head}{body}"));
             let answer = self.answer.lock().unwrap().clone()(&head);
             let (bytes, close) = match answer.strip_suffix(b"!close") {
