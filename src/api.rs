@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::access::sign_in::{Cause, Failure, Identity};
+use crate::config::IdentifyBy;
 use crate::domain::id::ChallengeId;
 use crate::domain::return_to::ReturnTo;
 use crate::pages::reply::{self, Reply, with_cookie, with_retry_after};
@@ -20,6 +21,13 @@ use crate::pages::{Desk, status_of};
 struct OtpRequest {
     #[serde(rename = "phoneNumber")]
     phone_number: String,
+}
+
+/// Where people say who they are by name, a program does too: numbers would tell whose they are.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OtpRequestByName {
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -55,11 +63,15 @@ pub async fn serve(desk: &Desk, visit: &Visit) -> Reply {
 
 /// `POST /.vestibule/api/otp/request`
 async fn request(desk: &Desk, visit: &Visit) -> Reply {
-    let body: OtpRequest = match read(visit) {
-        Ok(body) => body,
+    let identity = match desk.sign_in.identify_by() {
+        IdentifyBy::Phone => read(visit).map(|body: OtpRequest| Identity::Phone(body.phone_number)),
+        IdentifyBy::Name => read(visit).map(|body: OtpRequestByName| Identity::Name(body.name)),
+    };
+    let identity = match identity {
+        Ok(identity) => identity,
         Err((status, word)) => return error(status, word),
     };
-    match desk.sign_in.start(Identity::Phone(body.phone_number), ReturnTo::home(), visit.client).await {
+    match desk.sign_in.start(identity, ReturnTo::home(), visit.client).await {
         Ok(challenge) => reply::json(StatusCode::OK, &json!({ "requestId": challenge.id.to_string() })),
         Err(failure) => failed(&failure),
     }
@@ -105,7 +117,8 @@ fn read<T: DeserializeOwned>(visit: &Visit) -> Result<T, (StatusCode, &'static s
 fn failed(failure: &Failure) -> Reply {
     let cause = &failure.cause;
     let mut reply = with_retry_after(error(status_of(cause), word(cause)), cause.wait());
-    if let Ok(reference) = HeaderValue::try_from(failure.reference.to_string()) {
+    let reference = failure.reference.and_then(|reference| HeaderValue::try_from(reference.to_string()).ok());
+    if let Some(reference) = reference {
         reply.headers_mut().insert(REFERENCE, reference);
     }
     reply

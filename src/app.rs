@@ -1,6 +1,7 @@
 //! Wiring: the only room that knows every concrete type.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -75,7 +76,10 @@ impl State {
     /// Opens, or makes, the state of a gateway.
     pub fn open(settings: &Settings) -> Result<Self, StartError> {
         let directory = &settings.server.state_directory;
-        std::fs::create_dir_all(directory)
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
             .map_err(|error| StartError::StateDirectory(directory.display().to_string(), error))?;
         let new = !settings.store.file.exists();
         let master = Arc::new(MasterKey::open(directory, new)?);
@@ -115,6 +119,8 @@ const LISTEN_EVERY: Duration = Duration::from_millis(250);
 /// When sessions were last used is written down this often.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// A purge that removed so many may have left some.
+const FULL_BATCH: usize = 1_000;
 /// How long the start waits for the provider to say how long its codes are.
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -134,6 +140,7 @@ impl Gateway {
             .build()
             .map_err(StartError::Threads)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let known_change = back_office.block_on(state.store.last_change()).map_err(KeysError::Store)?;
         let keys =
             Arc::new(back_office.block_on(Keys::open(state.store.clone(), state.master.clone(), &*clock))?);
         let sessions = Arc::new(Sessions::new(state.store.clone(), settings.session.idle_timeout));
@@ -145,7 +152,6 @@ impl Gateway {
             verifier: verifier.clone(),
             clock: clock.clone(),
             keys: keys.clone(),
-            sessions: sessions.clone(),
             master: state.master,
         };
         let desk = Arc::new(Desk {
@@ -171,10 +177,20 @@ impl Gateway {
         observe(settings, &back_office, state.store.clone())?;
         // The phone library compiles its tables on first use; nobody's first sign-in should pay for that.
         back_office.spawn_blocking(|| PhoneNumber::parse("+14155550100", None).map(|number| number.region()));
-        back_office.block_on(async { tokio::time::timeout(PROBE, greet(&*verifier)).await }).ok();
+        let greeted = back_office.block_on(async { tokio::time::timeout(PROBE, greet(&*verifier)).await });
+        if greeted.is_err() {
+            tracing::warn!(provider = verifier.name(), "the provider does not answer; codes may not go out");
+        }
         keep_house(
             back_office.handle(),
-            Household { store: state.store, sessions: sessions.clone(), keys, desk, clock: clock.clone() },
+            Household {
+                store: state.store,
+                sessions: sessions.clone(),
+                keys,
+                desk,
+                clock: clock.clone(),
+                known_change,
+            },
             settings,
         );
 
@@ -288,11 +304,13 @@ struct Household {
     keys: Arc<Keys>,
     desk: Arc<Desk>,
     clock: Arc<dyn Clock>,
+    /// The newest change before any session was in use.
+    known_change: i64,
 }
 
 fn keep_house(office: &Handle, household: Household, settings: &Settings) {
-    let Household { store, sessions, keys, desk, clock } = household;
-    office.spawn(listen_for_changes(store.clone(), sessions.clone(), keys));
+    let Household { store, sessions, keys, desk, clock, known_change } = household;
+    office.spawn(listen_for_changes(store.clone(), sessions.clone(), keys, known_change));
     let tidy_clock = clock.clone();
     office.spawn(async move {
         let mut ticks = tokio::time::interval(TIDY_EVERY);
@@ -309,39 +327,44 @@ fn keep_house(office: &Handle, household: Household, settings: &Settings) {
         let mut ticks = tokio::time::interval(PURGE_EVERY);
         loop {
             ticks.tick().await;
-            if let Err(error) = store.purge(clock.now(), key_lifetime).await {
-                tracing::warn!(%error, "old records could not be purged");
+            // In small batches, so that nobody waits long behind one; again at once while there is more.
+            loop {
+                match store.purge(clock.now(), key_lifetime).await {
+                    Ok(gone) if gone >= FULL_BATCH => tokio::time::sleep(Duration::from_millis(100)).await,
+                    Ok(_) => break,
+                    Err(error) => break tracing::warn!(%error, "old records could not be purged"),
+                }
             }
         }
     });
 }
 
 /// Reads on from the last change it knows of. A store that fails is asked again: nothing is missed meanwhile.
-async fn listen_for_changes(store: Arc<dyn Store>, sessions: Arc<Sessions>, keys: Arc<Keys>) {
-    let mut known = None;
+async fn listen_for_changes(store: Arc<dyn Store>, sessions: Arc<Sessions>, keys: Arc<Keys>, mut known: i64) {
     let mut ticks = tokio::time::interval(LISTEN_EVERY);
+    let mut reload_keys = false;
     loop {
         ticks.tick().await;
-        // Whatever happened before the first look is in the records themselves: no session was in use yet.
-        let heard = match known {
-            None => store.last_change().await.map(|number| (number, Vec::new())),
-            Some(number) => store.changes_after(number).await,
-        };
-        match heard {
+        match store.changes_after(known).await {
             Ok((number, changes)) => {
-                known = Some(number);
-                if !changes.is_empty() && sessions.hear(changes) {
-                    reload(&keys).await;
+                known = number;
+                if !changes.is_empty() {
+                    reload_keys |= sessions.hear(changes);
                 }
             }
             Err(error) => tracing::warn!(%error, "changes cannot be read"),
         }
+        // What fails is tried again with the next tick.
+        reload_keys = reload_keys && !reload(&keys).await;
     }
 }
 
-async fn reload(keys: &Keys) {
-    match keys.reload().await {
+/// Whether the keys were read.
+async fn reload(keys: &Keys) -> bool {
+    let reloaded = keys.reload().await;
+    match &reloaded {
         Ok(()) => tracing::info!("the signing keys were read again"),
         Err(error) => tracing::error!(%error, "the signing keys could not be read again; the old ones stay"),
     }
+    reloaded.is_ok()
 }

@@ -112,6 +112,9 @@ impl From<Problems> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
+        if matches!(error, StartError::Tls(_) | StartError::Pages(_)) {
+            return Self::BadConfig(error.to_string());
+        }
         Self::Runtime(error.to_string())
     }
 }

@@ -30,7 +30,7 @@ use crate::message::{authority, framing, origin, path};
 use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
 use crate::pages::{BASE, Pages};
-use crate::proxy::{Arrival, Proved, Proxy, ReplyBody};
+use crate::proxy::{Arrival, Place, Proved, Proxy, ReplyBody};
 use sessions::KnownSessions;
 
 /// What all threads share, and nobody changes.
@@ -69,6 +69,8 @@ impl Site {
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
+    /// Its place among the connections that may be open; a tunnel keeps it for as long as it lasts.
+    place: Place,
     address: IpAddr,
     trusted: bool,
     chain: HeaderValue,
@@ -76,16 +78,16 @@ pub struct Peer {
 
 impl Peer {
     /// A peer, trusted when it is one of our proxies.
-    pub fn new(address: IpAddr, site: &Site) -> Self {
+    pub fn new(address: IpAddr, site: &Site, place: Place) -> Self {
         let address = address.to_canonical();
         let trusted = client_address::is_trusted(address, &site.trusted_proxies);
-        Self { address, trusted, chain: chain_field(&[address]) }
+        Self { place, address, trusted, chain: chain_field(&[address]) }
     }
 
     /// A peer on a Unix socket: a proxy on this machine.
-    pub fn local() -> Self {
+    pub fn local(place: Place) -> Self {
         let address = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-        Self { address, trusted: true, chain: chain_field(&[address]) }
+        Self { place, address, trusted: true, chain: chain_field(&[address]) }
     }
 }
 
@@ -131,6 +133,7 @@ impl Front {
                     chain: self.chain(&request, peer),
                     scheme: self.site.scheme,
                     authority: written,
+                    place: peer.place.clone(),
                 };
                 Ok(self.proxy.forward(permit, request, arrival).await?)
             }

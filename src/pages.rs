@@ -145,14 +145,7 @@ pub struct Desk {
 
 impl Desk {
     /// Answers a visit to one of our pages.
-    pub async fn serve(&self, visit: &Visit) -> Reply {
-        match self.route(visit).await {
-            Ok(reply) => reply,
-            Err(refusal) => self.pages.refuse(&refusal, visit.kind),
-        }
-    }
-
-    async fn route(&self, visit: &Visit) -> Result<Reply, Refusal> {
+    pub async fn serve(&self, visit: &Visit) -> Result<Reply, Refusal> {
         let endpoint = Endpoint::of(visit)?;
         if endpoint.changes_something() && !visit.is_same_site() {
             return Err(Refusal::CrossSite);

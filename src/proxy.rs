@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::PathAndQuery;
@@ -53,7 +55,12 @@ pub struct Arrival {
     pub scheme: &'static str,
     /// Host and port as the client wrote them.
     pub authority: HeaderValue,
+    /// The connection's place among those that may be open.
+    pub place: Place,
 }
+
+/// A place among the connections that may be open, given back when the last who holds it lets go.
+pub type Place = Rc<Option<OwnedSemaphorePermit>>;
 
 /// Why no answer came.
 #[derive(Debug, thiserror::Error)]
@@ -110,18 +117,25 @@ impl Proxy {
     ) -> Result<Response<ReplyBody>, UpstreamError> {
         let RoutePools { route, pools } = &self.routes[permit.route().0];
         let switch = upgrade::wanted(&mut request);
+        let place = arrival.place.clone();
         self.prepare(&mut request, route, permit.session(), arrival);
         if switch.is_some() {
             upgrade::ask(request.headers_mut());
         }
         let (mut answer, connection, pool) = send::send(pools, request, route.response_timeout).await?;
         *answer.version_mut() = Version::HTTP_11;
+        self.cookies.guard_answer(answer.headers_mut());
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let client = switch.ok_or_else(|| UpstreamError::Unsolicited(pool.authority().to_owned()))?;
-            return Ok(upgrade::relay(client, answer, permit.into_session().session, self.clock.clone()));
+            return Ok(upgrade::relay(
+                client,
+                answer,
+                permit.into_session().session,
+                self.clock.clone(),
+                place,
+            ));
         }
         hop_by_hop::remove_from_answer(answer.headers_mut());
-        self.cookies.guard_answer(answer.headers_mut());
         Ok(answer.map(|body| body::streamed(body, connection, pool)))
     }
 

@@ -148,6 +148,8 @@ pub enum Change {
     SessionEnded(SessionId, SessionEnd),
     /// A signing key was added.
     KeysChanged,
+    /// Something this version has no word for.
+    Unknown,
 }
 
 /// A signing key as it rests in the store.

@@ -70,6 +70,8 @@ pub enum Trouble {
     ChannelUnsuitable,
     /// The provider refuses this number or country.
     Blocked,
+    /// The provider refuses, and we do not know its word for it.
+    Refused,
     /// Too many calls of ours at once.
     Throttled,
     /// Our account, key or service is not as it must be: an administrator is needed.
@@ -89,6 +91,7 @@ impl Trouble {
             Self::InvalidNumber => "invalid_number",
             Self::ChannelUnsuitable => "channel_unsuitable",
             Self::Blocked => "blocked",
+            Self::Refused => "refused",
             Self::Throttled => "throttled",
             Self::Configuration => "configuration",
             Self::Down => "provider_down",
@@ -96,16 +99,18 @@ impl Trouble {
         }
     }
 
-    /// Whether it says something about this number. Such trouble is told to the log and the help desk, not to the
-    /// page: whoever sees it would learn that the number is known.
-    pub const fn is_about_the_number(self) -> bool {
+    /// Whether it is the same for everybody. All other trouble may be this number's own: it is told to the log and
+    /// the help desk, not to the page, where it would tell that the number is known.
+    pub const fn is_for_everybody(self) -> bool {
         match self {
+            Self::Throttled | Self::Configuration | Self::Down => true,
             Self::TooManySends
             | Self::InFlight
             | Self::InvalidNumber
             | Self::ChannelUnsuitable
-            | Self::Blocked => true,
-            Self::Throttled | Self::Configuration | Self::Down | Self::Ambiguous => false,
+            | Self::Blocked
+            | Self::Refused
+            | Self::Ambiguous => false,
         }
     }
 }

@@ -27,7 +27,7 @@ CREATE TABLE challenge (
     max_checks  INTEGER NOT NULL,
     code_length INTEGER NOT NULL,
     state       TEXT    NOT NULL,
-    unconfirmed INTEGER NOT NULL DEFAULT 0,
+    delivery    TEXT    NOT NULL,
     handle      TEXT
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX challenge_by_subject ON challenge (subject, sent_at);
@@ -57,7 +57,7 @@ CREATE TABLE session (
     ended        TEXT,
     client       TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX session_by_user ON session (user_id);
+CREATE INDEX session_by_user ON session (user_name);
 CREATE INDEX session_by_expiry ON session (expires_at);
 
 -- What a running gateway must hear of: it reads on from the last number it knows.

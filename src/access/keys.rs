@@ -73,7 +73,7 @@ fn fresh(master: &MasterKey, now: Timestamp) -> StoredKey {
 async fn read(store: &dyn Store, master: &MasterKey) -> Result<Keyring, KeysError> {
     let open = |key: StoredKey| {
         let secret: [u8; 32] = master.unseal(CONTEXT, &key.sealed)?.try_into().ok()?;
-        Some(SigningKey::new(key.kid, &secret, key.created_at))
+        Some(SigningKey::new(key.kid, &secret, key.created_at, key.retired_at.is_some()))
     };
     let keys: Option<Vec<_>> = store.signing_keys().await?.into_iter().map(open).collect();
     keys.and_then(Keyring::new).ok_or(KeysError::Sealed)

@@ -20,6 +20,14 @@ const REMEMBERED: usize = 64;
 const STEP: Duration = Duration::from_millis(200);
 
 impl Pace {
+    /// Something like a real call took so long; taken until there is a real one.
+    pub fn note_first(&self, took: Duration) {
+        let mut recent = self.recent.lock().expect("nobody panics while holding it");
+        if recent.is_empty() {
+            recent.push(took);
+        }
+    }
+
     /// A real call took so long.
     pub fn note(&self, took: Duration) {
         let mut recent = self.recent.lock().expect("nobody panics while holding it");

@@ -180,6 +180,11 @@ impl Sessions {
         for change in changes {
             match change {
                 Change::KeysChanged => keys_changed = true,
+                Change::Unknown => {
+                    // Whatever it was: nobody's session is believed before its record has been read anew.
+                    keys_changed = true;
+                    live.drain().for_each(|(_, session)| session.finish(SessionEnd::Revoked));
+                }
                 Change::SessionEnded(id, end) => {
                     if let Some(session) = live.remove(&id) {
                         tracing::info!(user = %session.user, why = end.as_str(), "a session ended");

@@ -11,13 +11,13 @@ mod verify;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use failure::{Cause, Failure};
 pub use identify::Identity;
 
 use super::addresses::Addresses;
 use super::keys::Keys;
-use super::sessions::Sessions;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config;
@@ -25,6 +25,7 @@ use crate::crypto::{self, MasterKey};
 use crate::domain::challenge::{Challenge, Channel, State};
 use crate::domain::event::{Event, What};
 use crate::domain::id::{ChallengeId, Reference};
+use crate::domain::limits::Rate;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::session::Session;
 use crate::domain::user::UserName;
@@ -43,6 +44,8 @@ pub struct SignIn {
     session: config::Session,
     starts: Addresses,
     checks: Addresses,
+    /// How often a refused address is written down.
+    noted: Addresses,
 }
 
 /// What signing in is made of.
@@ -56,8 +59,6 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Signs tokens.
     pub keys: Arc<Keys>,
-    /// Knows the sessions in use.
-    pub sessions: Arc<Sessions>,
     /// Hashes what strangers type.
     pub master: Arc<MasterKey>,
 }
@@ -84,6 +85,7 @@ impl SignIn {
             session: settings.session,
             starts: Addresses::new(settings.limits.starts_per_address),
             checks: Addresses::new(settings.limits.checks_per_address),
+            noted: Addresses::new(NOTED),
             parts,
         }
     }
@@ -107,6 +109,7 @@ impl SignIn {
     pub fn tidy(&self) {
         self.starts.tidy();
         self.checks.tidy();
+        self.noted.tidy();
     }
 
     async fn record(&self, what: What, trail: &Trail, detail: impl Into<String>) {
@@ -126,9 +129,21 @@ impl SignIn {
         if let Some(what) = cause.event() {
             self.record(what, trail, cause.to_string()).await;
         }
-        Failure { cause, reference: trail.reference }
+        Failure { cause, reference: Some(trail.reference) }
+    }
+
+    /// Turns an address away that comes too often. This is the cheapest answer there is: it waits for nothing, since
+    /// it is the same for everybody, and is written down once a minute.
+    async fn turn_away(&self, cause: Cause, client: IpAddr) -> Failure {
+        if self.noted.spend(client).is_ok() {
+            self.fail(cause, &Trail::new(client)).await
+        } else {
+            Failure { cause, reference: None }
+        }
     }
 }
+
+const NOTED: Rate = Rate::new(1, Duration::from_secs(60));
 
 /// Whom and what the audit trail is about, beside what happened.
 #[derive(Debug)]

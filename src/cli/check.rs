@@ -1,9 +1,9 @@
 //! `vestibule check`
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Config, Failure, output};
-use crate::config::{Purpose, Settings};
+use crate::config::{Problem, Purpose, Settings};
 use crate::pages::Pages;
 use crate::server::tls;
 
@@ -18,39 +18,48 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let file = args.config.config.display().to_string();
-    let settings = match Settings::load(&args.config.config, Purpose::Serve) {
-        Ok(settings) => settings,
-        Err(problems) if args.json => {
-            let list = problems.list.iter().map(|problem| {
-                json!({ "file": file, "line": problem.line, "key": problem.key, "reason": problem.reason, "remedy": problem.remedy })
-            });
-            output::json(&json!({ "valid": false, "problems": list.collect::<Vec<_>>() }))?;
-            return Err(Failure::BadConfig(format!("{file} has {}", count(problems.list.len()))));
+    let checked = Settings::load(&args.config.config, Purpose::Serve).map_err(|problems| problems.list);
+    // What the files it names hold is part of a configuration too.
+    let checked = checked.and_then(|settings| match contents(&settings) {
+        problems if problems.is_empty() => Ok(settings),
+        problems => Err(problems),
+    });
+    match checked {
+        Ok(_) if args.json => output::json(&json!({ "valid": true, "problems": [] })),
+        Ok(settings) => {
+            let host = &settings.server.public_url.host;
+            output::line(&format!("{file} is valid: {} for {host}", count(settings.routes.len(), "route")))
         }
         Err(problems) => {
-            return Err(Failure::BadConfig(format!("{}\n{problems}", count(problems.list.len()))));
+            let counted = count(problems.len(), "problem");
+            if args.json {
+                output::json(
+                    &json!({ "valid": false, "problems": problems.iter().map(|p| as_json(&file, p)).collect::<Vec<_>>() }),
+                )?;
+                return Err(Failure::BadConfig(format!("{file} has {counted}")));
+            }
+            let list: Vec<_> = problems.iter().map(|problem| format!("{file}:{problem}")).collect();
+            Err(Failure::BadConfig(format!("{counted}\n{}", list.join("\n"))))
         }
-    };
-    // What the files it names hold is part of a configuration too.
-    if let Some(files) = &settings.server.tls {
-        tls::acceptor(files).map_err(|error| Failure::BadConfig(format!("{file}: server.tls: {error}")))?;
     }
-    Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand)
-        .map_err(|error| Failure::BadConfig(format!("{file}: challenge.templates: {error}")))?;
-    if args.json {
-        return output::json(&json!({ "valid": true, "problems": [] }));
-    }
-    output::line(&format!(
-        "{file} is valid: {} for {}",
-        routes(settings.routes.len()),
-        settings.server.public_url.host
-    ))
 }
 
-fn count(problems: usize) -> String {
-    if problems == 1 { "1 problem".to_owned() } else { format!("{problems} problems") }
+/// What is wrong with the certificate and the templates.
+fn contents(settings: &Settings) -> Vec<Problem> {
+    let tls = settings.server.tls.as_ref().map(tls::acceptor).transpose().err();
+    let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand).err();
+    let problem = |key: &str, error: &dyn std::fmt::Display| Problem::of_key(key, &error.to_string());
+    let tls = tls.map(|error| problem("server.tls", &error));
+    let pages = pages.map(|error| problem("challenge.templates", &error));
+    tls.into_iter().chain(pages).collect()
 }
 
-fn routes(routes: usize) -> String {
-    if routes == 1 { "1 route".to_owned() } else { format!("{routes} routes") }
+fn as_json(file: &str, problem: &Problem) -> Value {
+    json!({
+        "file": file, "line": problem.line, "key": problem.key, "reason": problem.reason, "remedy": problem.remedy,
+    })
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

@@ -131,11 +131,12 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 fn add(name: UserName, phone: &str, common: &Common) -> Result<(), Failure> {
     let work = Work::open(&common.config.config)?;
     let phone_number = number(phone, work.settings.challenge.default_region).map_err(Failure::Usage)?;
+    let stored = phone_number.as_e164().to_owned();
     let new = NewUser { name: name.clone(), phone_number };
     let added = work.wait(work.store().add_users(vec![new], work.now()))?;
     added.map_err(|conflict| Failure::Runtime(conflict.to_string()))?;
     work.record(What::UserChanged, Some(name.to_string()), "added".to_owned())?;
-    done(common, &name, "added")
+    done(common, &name, &format!("added with {stored}"))
 }
 
 fn list(common: &Common) -> Result<(), Failure> {
@@ -222,18 +223,19 @@ fn read_csv(file: &PathBuf, region: Option<Region>) -> Result<Vec<NewUser>, Fail
     };
     let (Some(names), Some(phones)) = (column(&["name"]), column(&["phone_number", "phone"])) else {
         return Err(Failure::Runtime(format!(
-            "{name}: the first line must name the columns; write name,phone_number"
+            "{name}: the first line must name the columns, separated by commas; write name,phone_number"
         )));
     };
     let (mut users, mut problems) = (Vec::new(), Vec::new());
-    for record in reader.records() {
-        let line = |position: Option<&csv::Position>| position.map_or(0, csv::Position::line);
-        match record {
-            Ok(record) => match user_of(&record, names, phones, region) {
-                Ok(user) => users.push(user),
-                Err(text) => problems.push(format!("{name}:{}: {text}", line(record.position()))),
-            },
-            Err(error) => problems.push(format!("{name}:{}: {error}", line(error.position()))),
+    for (place, record) in reader.records().enumerate() {
+        // The first line names the columns.
+        let line = place + 2;
+        let user = record
+            .map_err(|error| error.to_string())
+            .and_then(|record| user_of(&record, names, phones, region));
+        match user {
+            Ok(user) => users.push(user),
+            Err(text) => problems.push(format!("{name}:{line}: {text}")),
         }
     }
     if problems.is_empty() {

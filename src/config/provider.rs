@@ -73,7 +73,12 @@ fn credentials(section: &Section<'_>) -> Option<Credentials> {
     let pair = match (key, key_secret, account, token) {
         (Some(key), Some(secret), _, None) => (key, secret),
         (None, None, Some(account), Some(token)) => (account, token),
-        _ if section.has("account_sid") && section.has("auth_token") && !section.has("api_key_sid") => {
+        // What is wrong with one of them has been said.
+        _ if section.has("account_sid")
+            && section.has("auth_token")
+            && !section.has("api_key_sid")
+            && !section.has("api_key_secret") =>
+        {
             return None;
         }
         _ => {

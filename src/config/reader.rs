@@ -30,6 +30,11 @@ impl Problem {
         Self { line, key: key.to_owned(), reason: reason.to_owned(), remedy: remedy.to_owned() }
     }
 
+    /// A problem of what a key points at. `text` is `reason; remedy`.
+    pub fn of_key(key: &str, text: &str) -> Self {
+        Self::new(0, key, text)
+    }
+
     /// A problem of the file, not of a line in it.
     pub(super) fn of_file(text: &str) -> Self {
         Self::new(0, "", text)
@@ -89,6 +94,9 @@ impl<'t> Document<'t> {
         problems.sort_by_key(|problem| problem.line);
         match value {
             Some(value) if problems.is_empty() => Ok(value),
+            _ if problems.is_empty() => {
+                Err(vec![Problem::of_file("not complete; compare it with config.toml.example")])
+            }
             _ => Err(problems),
         }
     }
@@ -138,6 +146,12 @@ impl<'d> Section<'d> {
     /// Whether the key is there, well written or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// Whether the key holds a list of nothing.
+    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+        let value = self.table.and_then(|table| table.get(key));
+        value.is_some_and(|value| value.get_ref().as_array().is_some_and(|items| items.is_empty()))
     }
 
     fn get(&self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {

@@ -75,6 +75,18 @@ pub enum NotAnUpstream {
     Path,
 }
 
+/// A field that carries a name.
+struct Field(HeaderName);
+
+impl FromStr for Field {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let wrong = "not the name of a header; write it like \"X-Remote-User\"";
+        text.parse().map(Self).map_err(|_| wrong)
+    }
+}
+
 /// A path where a route starts.
 struct Prefix(String);
 
@@ -119,7 +131,7 @@ fn route(section: &Section<'_>, default_host: Option<&str>) -> Option<Route> {
         let text = value.as_str().unwrap_or_default();
         let host = url::Host::parse(text)
             .map_err(|_| "not a host; write it like \"wiki.example.com\", without port")?;
-        Ok(host.to_string())
+        Ok(host.to_string().trim_end_matches('.').to_owned())
     });
     let path: Option<Prefix> = section.text("path");
     let upstreams: Vec<Upstream> = section.list("upstream");
@@ -129,7 +141,8 @@ fn route(section: &Section<'_>, default_host: Option<&str>) -> Option<Route> {
             "missing; write where the application runs, like [\"http://127.0.0.1:8080\"]",
         );
     }
-    let identity_headers: Vec<HeaderName> = section.list("identity_headers");
+    let identity_headers: Vec<HeaderName> =
+        section.list("identity_headers").into_iter().map(|Field(name)| name).collect();
     if let Some(taken) = identity_headers.iter().find(|name| is_ours(name)) {
         section
             .problem("identity_headers", &format!("{taken} has a meaning of its own; choose another name"));

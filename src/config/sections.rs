@@ -1,7 +1,7 @@
 //! The sections that stand once: server, challenge, session, limits, store, observe, log.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -103,7 +103,7 @@ impl FromStr for PublicUrl {
             "http" => false,
             _ => return Err(wrong),
         };
-        let host = url.host_str().filter(|_| bare).ok_or(wrong)?.to_owned();
+        let host = url.host_str().filter(|_| bare).ok_or(wrong)?.trim_end_matches('.').to_owned();
         Ok(Self { secure, host })
     }
 }
@@ -203,7 +203,7 @@ pub enum LogFormat {
 
 pub(super) fn server(section: &Section<'_>) -> Option<Server> {
     let listen: Vec<Listen> = section.list("listen");
-    if !section.has("listen") {
+    if !section.has("listen") || section.is_empty_list("listen") {
         section.problem("listen", "nowhere to listen; write an address like [\"0.0.0.0:443\"]");
     }
     let public_url: Option<PublicUrl> = section.text("public_url");
@@ -212,13 +212,17 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
     }
     let state_directory: Option<PathBuf> = section.text("state_directory");
     let workers = section.value("workers", integer(1_024)).unwrap_or(0);
-    let trusted_proxies: Vec<IpNet> = section.list("trusted_proxies");
+    let trusted_proxies: Vec<IpNet> =
+        section.list("trusted_proxies").into_iter().map(|Network(net)| net).collect();
     if trusted_proxies.iter().any(|net| net.prefix_len() == 0) {
         let text = "everybody would be trusted to name their own address; list the proxies' networks";
         section.problem("trusted_proxies", text);
     }
     let drain_timeout = duration(section, "drain_timeout", Duration::from_secs(30));
     let max_connections = section.value("max_connections", integer(1_000_000)).unwrap_or(10_000);
+    if max_connections < LEAST_CONNECTIONS {
+        section.problem("max_connections", "too few for the threads to accept any; write at least 64");
+    }
     let tls = tls(&section.section("tls"));
     if tls.is_some() && public_url.as_ref().is_some_and(|url| !url.secure) {
         section
@@ -237,6 +241,22 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
         max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX).max(1),
         tls,
     })
+}
+
+/// Every listener of every thread holds one place while it waits for a connection.
+const LEAST_CONNECTIONS: u64 = 64;
+
+/// A network, or one address.
+struct Network(IpNet);
+
+impl FromStr for Network {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let one = || text.parse::<IpAddr>().map(IpNet::from);
+        let wrong = "not a network; write it like \"10.0.0.0/8\", or one address like \"10.0.0.5\"";
+        text.parse().or_else(|_| one()).map(Self).map_err(|_| wrong)
+    }
 }
 
 const STATE_DIRECTORY: &str = "/var/lib/vestibule";

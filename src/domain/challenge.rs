@@ -167,6 +167,28 @@ pub enum Delivery {
     Sent,
     /// The provider's answer was lost: it may be on its way.
     Unconfirmed,
+    /// The provider does not send to this number. The page says nothing of it, and no code is right, as for a stranger.
+    Refused,
+}
+
+impl Delivery {
+    /// The word for it in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// Reads it back; of what is unknown nothing is known.
+    pub fn from_stored(text: &str) -> Self {
+        match text {
+            "sent" => Self::Sent,
+            "refused" => Self::Refused,
+            _ => Self::Unconfirmed,
+        }
+    }
 }
 
 /// A started verification.
@@ -237,9 +259,9 @@ impl Challenge {
     }
 
     /// How long until another code may be sent the same way: thirty seconds, doubled with each one sent.
-    /// Another way is free at once, for a person who waits for a text that a landline never shows.
+    /// Another way is free at once, once, for a person who waits for a text that a landline never shows.
     pub fn resend_wait(&self, channel: Channel, now: Timestamp) -> Duration {
-        if channel != self.channel {
+        if channel != self.channel && self.sends <= 1 {
             return Duration::ZERO;
         }
         let wait = JOIN_WITHIN.saturating_mul(1 << self.sends.saturating_sub(1).min(5));
@@ -256,7 +278,10 @@ impl Challenge {
 
     /// Whether a start for the same person joins this one and sends nothing: a double click, a reload, a second tab.
     pub fn joins(&self, channel: Channel, now: Timestamp) -> bool {
-        self.channel == channel && self.usable(now).is_ok() && now.since(self.sent_at) < JOIN_WITHIN
+        self.channel == channel
+            && self.usable(now).is_ok()
+            && now >= self.sent_at
+            && now.since(self.sent_at) < JOIN_WITHIN
     }
 }
 
@@ -380,7 +405,8 @@ mod tests {
         assert_eq!(sent(1).resend_wait(Channel::Sms, at(10)), Duration::from_secs(20));
         assert_eq!(sent(1).resend_wait(Channel::Sms, at(30)), Duration::ZERO);
         assert_eq!(sent(2).resend_wait(Channel::Sms, at(30)), Duration::from_secs(30));
-        assert_eq!(sent(2).resend_wait(Channel::Call, at(30)), Duration::ZERO);
+        assert_eq!(sent(1).resend_wait(Channel::Call, at(1)), Duration::ZERO);
+        assert_eq!(sent(2).resend_wait(Channel::Call, at(30)), Duration::from_secs(30));
     }
 
     #[test]

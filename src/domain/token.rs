@@ -15,16 +15,17 @@ use super::time::Timestamp;
 /// A key that signs tokens.
 pub struct SigningKey {
     kid: String,
+    retired: bool,
     created_at: Timestamp,
     encoding: EncodingKey,
     decoding: DecodingKey,
 }
 
 impl SigningKey {
-    /// A key of 32 random bytes.
-    pub fn new(kid: String, secret: &[u8; 32], created_at: Timestamp) -> Self {
+    /// A key of 32 random bytes; a retired one opens and no longer signs.
+    pub fn new(kid: String, secret: &[u8; 32], created_at: Timestamp, retired: bool) -> Self {
         let (encoding, decoding) = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
-        Self { kid, created_at, encoding, decoding }
+        Self { kid, retired, created_at, encoding, decoding }
     }
 }
 
@@ -46,8 +47,6 @@ pub struct Keyring {
 pub struct Opened {
     /// Which session it names.
     pub session: SessionId,
-    /// When it stops being good, whatever the store says.
-    pub expires_at: Timestamp,
 }
 
 /// Why a token opens nothing.
@@ -76,7 +75,8 @@ const ISSUER: &str = "vestibule";
 impl Keyring {
     /// A keyring of at least one key.
     pub fn new(mut keys: Vec<SigningKey>) -> Option<Self> {
-        keys.sort_by_key(|key| (key.created_at, key.kid.clone()));
+        // The one in use last: that is what the store says, whatever the clock said when they were made.
+        keys.sort_by_key(|key| (!key.retired, key.created_at, key.kid.clone()));
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;
         validation.validate_aud = false;
@@ -116,7 +116,7 @@ impl Keyring {
             return Err(TokenError::Expired);
         }
         let session = claims.sid.parse().map_err(|_| TokenError::Invalid)?;
-        Ok(Opened { session, expires_at })
+        Ok(Opened { session })
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn key(kid: &str, byte: u8, created: i64) -> SigningKey {
-        SigningKey::new(kid.to_owned(), &[byte; 32], Timestamp::from_unix(created))
+        SigningKey::new(kid.to_owned(), &[byte; 32], Timestamp::from_unix(created), false)
     }
 
     fn keyring() -> Keyring {

@@ -27,11 +27,14 @@ pub struct BackOffice {
     desk: Arc<Desk>,
     sessions: Arc<Sessions>,
     keys: Arc<Keys>,
-    places: Arc<Semaphore>,
+    visits: Arc<Semaphore>,
+    look_ups: Arc<Semaphore>,
 }
 
-/// Visits and look-ups under way at once; who comes then is told to come back.
-const PLACES: usize = 1_024;
+/// Visits under way at once; who comes then is told to come back.
+const VISITS: usize = 1_024;
+/// Look-ups of sessions under way at once; strangers on our pages cannot take these places.
+const LOOK_UPS: usize = 1_024;
 /// A form is here in so long, or not at all.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
@@ -39,7 +42,8 @@ impl BackOffice {
     /// A back office on this runtime.
     pub fn new(runtime: Handle, desk: Arc<Desk>, keys: Arc<Keys>) -> Self {
         let sessions = desk.sessions.clone();
-        Self { runtime, desk, sessions, keys, places: Arc::new(Semaphore::new(PLACES)) }
+        let (visits, look_ups) = (Semaphore::new(VISITS), Semaphore::new(LOOK_UPS));
+        Self { runtime, desk, sessions, keys, visits: Arc::new(visits), look_ups: Arc::new(look_ups) }
     }
 
     /// Answers a visit to our own addresses.
@@ -47,12 +51,12 @@ impl BackOffice {
         let desk = self.desk.clone();
         let serve = async move {
             if visit.path.starts_with(api::BASE) {
-                api::serve(&desk, &visit).await
+                Ok(api::serve(&desk, &visit).await)
             } else {
                 desk.serve(&visit).await
             }
         };
-        self.ask(serve).await
+        self.ask(&self.visits, serve).await?
     }
 
     /// Verifies a token here, where it takes microseconds, and reads its session there.
@@ -67,7 +71,7 @@ impl BackOffice {
             Err(TokenError::Invalid) => return Ok(Err(Cause::NoSession)),
         };
         let sessions = self.sessions.clone();
-        let found = self.ask(async move { sessions.find(opened.session, now).await }).await?;
+        let found = self.ask(&self.look_ups, async move { sessions.find(opened.session, now).await }).await?;
         let found = found.map_err(|error| {
             tracing::error!(%error, "a session could not be read");
             Refusal::StoreUnavailable
@@ -77,9 +81,10 @@ impl BackOffice {
 
     async fn ask<T: Send + 'static>(
         &self,
+        places: &Arc<Semaphore>,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Refusal::Busy)?;
+        let place = places.clone().try_acquire_owned().map_err(|_| Refusal::Busy)?;
         // Runs to its end even when the person goes away: what was begun is recorded.
         let task = self.runtime.spawn(async move {
             let _place = place;

@@ -59,7 +59,15 @@ impl Names {
     }
 
     fn is_ours(&self, pair: &[u8]) -> bool {
-        let name = pair.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        // Browsers send a cookie without a name, `=a=b`, back as `a=b`.
+        let pair = pair.trim_ascii_start();
+        let name = pair
+            .strip_prefix(b"=")
+            .unwrap_or(pair)
+            .split(|b| *b == b'=')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
         name.eq_ignore_ascii_case(self.session.as_bytes())
             || name.eq_ignore_ascii_case(self.challenge.as_bytes())
     }
@@ -158,7 +166,13 @@ mod tests {
     #[test]
     fn an_upstream_may_not_set_ours() {
         let mut headers = HeaderMap::new();
-        for field in ["a=b", "__Host-vestibule=evil; Path=/", "__HOST-vestibule-challenge=evil", "c=d"] {
+        for field in [
+            "a=b",
+            "__Host-vestibule=evil; Path=/",
+            "=__Host-vestibule=evil",
+            "__HOST-vestibule-challenge=evil",
+            "c=d",
+        ] {
             headers.append(SET_COOKIE, HeaderValue::from_static(field));
         }
         NAMES.guard_answer(&mut headers);

@@ -39,7 +39,7 @@ impl Desk {
         match self.challenge_of(visit).await? {
             Some(challenge) => {
                 let wrong = query.optional(WRONG).map(|_| self.wrong_code(&challenge));
-                Ok(self.show_under_way(&challenge, wrong, return_to))
+                Ok(self.show_under_way(&challenge, wrong, return_to.as_ref()))
             }
             None => Ok(self.ask_who(StatusCode::OK, notice.as_ref(), None, "", return_to.as_ref())),
         }
@@ -74,8 +74,7 @@ impl Desk {
 
     fn ask_who_again(&self, failure: &Failure, typed: &str, return_to: Option<&ReturnTo>) -> Reply {
         let message = self.pages.sentence(&failure.cause);
-        let page =
-            self.ask_who(status(&failure.cause), Some(&message), Some(failure.reference), typed, return_to);
+        let page = self.ask_who(status(&failure.cause), Some(&message), failure.reference, typed, return_to);
         with_retry_after(page, failure.cause.wait())
     }
 
@@ -88,10 +87,12 @@ impl Desk {
         let typed = match form.required("code") {
             Ok(typed) => typed,
             Err(error) => {
+                let message = self.pages.field_sentence(error);
                 return Ok(self.ask_code(
                     StatusCode::BAD_REQUEST,
-                    Some(&self.pages.field_sentence(error)),
+                    Some(&message),
                     &challenge,
+                    return_to.as_ref(),
                 ));
             }
         };
@@ -104,28 +105,51 @@ impl Desk {
                     with_cookie(reply, self.cookies.set(self.cookies.session, signed_in.token, lives));
                 Ok(with_cookie(reply, self.cookies.clear(self.cookies.challenge)))
             }
-            Err(failure) => self.after_failure(&challenge, failure).await,
+            Err(failure) => self.after_failure(&challenge, failure, return_to.as_ref()).await,
         }
     }
 
     /// The page after a form that came to nothing, with the challenge as it is now.
-    async fn after_failure(&self, before: &Challenge, failure: Failure) -> Result<Reply, Refusal> {
-        if matches!(failure.cause, Cause::AlreadyUsed) {
+    async fn after_failure(
+        &self,
+        before: &Challenge,
+        failure: Failure,
+        return_to: Option<&ReturnTo>,
+    ) -> Result<Reply, Refusal> {
+        let goal = ("return_to", return_to.unwrap_or(&before.return_to).as_str());
+        match failure.cause {
             // The first of two clicks may just have signed this browser in; its next request tells.
-            let location = challenge_page(&[("return_to", before.return_to.as_str())]);
-            return Ok(reply::see_other(&location));
-        }
-        if matches!(failure.cause, Cause::WrongCode(_)) {
+            Cause::AlreadyUsed => Ok(reply::see_other(&challenge_page(&[goal]))),
             // So that a reload does not send the wrong code again and cost another try.
-            return Ok(reply::see_other(&challenge_page(&[(WRONG, "1")])));
+            Cause::WrongCode(_) => Ok(reply::see_other(&challenge_page(&[(WRONG, "1"), goal]))),
+            Cause::Phone(_)
+            | Cause::Region
+            | Cause::Name
+            | Cause::MalformedCode(_)
+            | Cause::TooManyRequests(_)
+            | Cause::TooManyAttempts(_)
+            | Cause::ResendTooSoon(_)
+            | Cause::TooManyFailures(_)
+            | Cause::CodesClosed
+            | Cause::TooManyChecks(_)
+            | Cause::Expired
+            | Cause::Unknown
+            | Cause::Channel
+            | Cause::ProviderDown
+            | Cause::ProviderBusy(_)
+            | Cause::Store(_) => self.show_failure(before, &failure.cause, return_to).await,
         }
-        self.show_failure(before, &failure.cause).await
     }
 
-    async fn show_failure(&self, before: &Challenge, cause: &Cause) -> Result<Reply, Refusal> {
+    async fn show_failure(
+        &self,
+        before: &Challenge,
+        cause: &Cause,
+        return_to: Option<&ReturnTo>,
+    ) -> Result<Reply, Refusal> {
         let challenge = self.sign_in.challenge(before.id).await.map_err(unavailable)?;
         let challenge = challenge.unwrap_or_else(|| before.clone());
-        let page = self.ask_code(status(cause), Some(&self.pages.sentence(cause)), &challenge);
+        let page = self.ask_code(status(cause), Some(&self.pages.sentence(cause)), &challenge, return_to);
         Ok(with_retry_after(page, cause.wait()))
     }
 
@@ -141,7 +165,7 @@ impl Desk {
         };
         match self.sign_in.resend(challenge.id, channel, visit.client).await {
             Ok(challenge) => Ok(self.to_code_page(&challenge)),
-            Err(failure) => self.after_failure(&challenge, failure).await,
+            Err(failure) => self.after_failure(&challenge, failure, None).await,
         }
     }
 

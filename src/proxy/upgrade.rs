@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 
+use super::Place;
 use super::body::ReplyBody;
 use crate::access::sessions::LiveSession;
 use crate::clock::Clock;
@@ -50,6 +51,7 @@ pub(super) fn relay(
     mut answer: Response<Incoming>,
     session: Arc<LiveSession>,
     clock: Arc<dyn Clock>,
+    place: Place,
 ) -> Response<ReplyBody> {
     let upstream = hyper::upgrade::on(&mut answer);
     tokio::task::spawn_local(async move {
@@ -60,6 +62,7 @@ pub(super) fn relay(
             _ = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {}
             () = session.over(&*clock) => tracing::info!(user = %session.user(), "a tunnel ended with its session"),
         }
+        drop(place);
     });
     answer.map(|_| Either::Right(Full::new(Bytes::new())))
 }

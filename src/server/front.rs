@@ -75,12 +75,13 @@ async fn accept(listener: Listener, front: Rc<Front>, terms: Terms) {
             Some(_) = open.join_next() => {}
             (place, accepted) = next(&listener, &terms.connections) => match accepted {
                 Ok((stream, address)) => {
-                    let peer = address.map_or_else(Peer::local, |address| Peer::new(address.ip(), &terms.site));
+                    let place = Rc::new(place);
+                    let peer = match address {
+                        Some(address) => Peer::new(address.ip(), &terms.site, place),
+                        None => Peer::local(place),
+                    };
                     let serving = connection::serve(stream, peer, front.clone(), terms.tls.clone(), terms.drain.clone());
-                    open.spawn_local(async move {
-                        serving.await;
-                        drop(place);
-                    });
+                    open.spawn_local(serving);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

@@ -57,7 +57,6 @@ impl Sqlite {
         make_private(path);
         let mut writing = connect(path)?;
         migrate(&mut writing)?;
-        crate::crypto::give_to_owner_of_directory(path);
         let reading = connect(path)?;
         reading.pragma_update(None, "query_only", true)?;
         Ok(Self {
@@ -230,6 +229,8 @@ impl fmt::Debug for Sqlite {
 /// The file is its owner's alone before the first byte is written.
 fn make_private(path: &Path) {
     let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    // Before SQLite makes its other files: it gives them to whoever owns this one.
+    crate::crypto::give_to_owner_of_directory(path);
     if made.is_err() {
         // It was there; a file that others may read is closed to them. Failure shows when it is opened.
         let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o600));
@@ -296,11 +297,9 @@ fn serve(name: &str, mut connection: Connection, behavior: TransactionBehavior) 
     let (sender, receiver) = mpsc::sync_channel::<Command>(QUEUE);
     let work = move || {
         while let Ok(first) = receiver.recv() {
-            run_together(
-                &mut connection,
-                behavior,
-                std::iter::once(first).chain(receiver.try_iter()).take(BATCH),
-            );
+            // All of them before the transaction begins: what is read in it is then newer than every question.
+            let batch = std::iter::once(first).chain(receiver.try_iter()).take(BATCH).collect();
+            run_together(&mut connection, behavior, batch);
         }
     };
     thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be started");
@@ -308,20 +307,16 @@ fn serve(name: &str, mut connection: Connection, behavior: TransactionBehavior) 
 }
 
 /// Runs commands in one transaction and answers each only after the commit: what is answered is on the disk.
-fn run_together(
-    connection: &mut Connection,
-    behavior: TransactionBehavior,
-    commands: impl Iterator<Item = Command>,
-) {
+fn run_together(connection: &mut Connection, behavior: TransactionBehavior, commands: Vec<Command>) {
     let transaction = match connection.transaction_with_behavior(behavior) {
         Ok(transaction) => transaction,
         Err(error) => {
             // The callers' receivers are dropped with their commands, which answers them.
             tracing::error!(%error, "the store cannot begin a transaction");
-            return commands.for_each(drop);
+            return drop(commands);
         }
     };
-    let replies: Vec<Reply> = commands.map(|command| command(&transaction)).collect();
+    let replies: Vec<Reply> = commands.into_iter().map(|command| command(&transaction)).collect();
     match transaction.commit() {
         Ok(()) => replies.into_iter().for_each(|reply| reply(Ok(()))),
         Err(error) => {

@@ -9,19 +9,22 @@ use crate::store::StoreError;
 
 /// A cause, and the reference under which the log and the audit trail have it.
 #[derive(Debug, thiserror::Error)]
-#[error("{cause} ({reference})")]
+#[error("{cause}")]
 pub struct Failure {
     /// Why.
     pub cause: Cause,
-    /// For the help desk.
-    pub reference: Reference,
+    /// For the help desk; none when it was not written down.
+    pub reference: Option<Reference>,
 }
 
 /// Why somebody is not in, or has no code.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// What they typed is no phone number.
-    #[error("not a phone number")]
+    #[error("{}", match .0 {
+        PhoneError::NeedsCountry => "a number without country, and no default_region",
+        PhoneError::Invalid => "not a phone number",
+    })]
     Phone(#[source] PhoneError),
     /// Their number is of a country that is not served.
     #[error("a number of a country that is not served")]

@@ -27,6 +27,9 @@ impl SignIn {
         return_to: ReturnTo,
         client: IpAddr,
     ) -> Result<Challenge, Failure> {
+        if let Err(wait) = self.starts.spend(client) {
+            return Err(self.turn_away(Cause::TooManyRequests(wait), client).await);
+        }
         let since = Instant::now();
         let mut trail = Trail::new(client);
         let answer = match self.start_at_once(identity, return_to, &mut trail).await {
@@ -43,7 +46,6 @@ impl SignIn {
         return_to: ReturnTo,
         trail: &mut Trail,
     ) -> Result<Challenge, Cause> {
-        self.starts.spend(trail.client).map_err(Cause::TooManyRequests)?;
         let who = self.identify(identity).await?;
         trail.user = who.name.clone();
         let new = self.new_challenge(&who, return_to, trail.reference);
@@ -93,6 +95,9 @@ impl SignIn {
         channel: Channel,
         client: IpAddr,
     ) -> Result<Challenge, Failure> {
+        if let Err(wait) = self.starts.spend(client) {
+            return Err(self.turn_away(Cause::TooManyRequests(wait), client).await);
+        }
         let since = Instant::now();
         let found = self.parts.store.challenge(id).await;
         let trail = Trail::of(found.as_ref().ok().and_then(Option::as_ref), client);
@@ -115,7 +120,6 @@ impl SignIn {
         channel: Channel,
         trail: &Trail,
     ) -> Result<Challenge, Cause> {
-        self.starts.spend(trail.client).map_err(Cause::TooManyRequests)?;
         if !self.challenge.channels.contains(&channel) {
             return Err(Cause::Channel);
         }
@@ -197,8 +201,11 @@ impl SignIn {
             return Err(cause);
         }
         let delivery = match &sent {
+            Ok(_) => Delivery::Sent,
             Err(error) if error.trouble == Trouble::Ambiguous => Delivery::Unconfirmed,
-            Ok(_) | Err(_) => Delivery::Sent,
+            // A code sent earlier for this challenge is still good.
+            Err(_) if challenge.handle.is_some() => Delivery::Sent,
+            Err(_) => Delivery::Refused,
         };
         let handle = sent.ok().flatten().map(|sent| sent.handle);
         self.parts.store.record_delivery(challenge.id, delivery, handle.clone()).await?;
@@ -223,21 +230,12 @@ impl SignIn {
 /// Trouble that is the same whoever asks is told to everybody. Trouble with one number is told to nobody but the log:
 /// it would tell that the number is known.
 fn for_everybody(error: &VerifierError) -> Option<Cause> {
-    match error.trouble {
-        Trouble::Down | Trouble::Configuration => Some(Cause::ProviderDown),
-        Trouble::Throttled => {
-            Some(Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(30)).min(LONGEST_BUSY)))
-        }
-        Trouble::Ambiguous
-        | Trouble::TooManySends
-        | Trouble::InFlight
-        | Trouble::InvalidNumber
-        | Trouble::ChannelUnsuitable
-        | Trouble::Blocked => None,
-    }
+    let busy = || Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(30)));
+    error
+        .trouble
+        .is_for_everybody()
+        .then(|| if error.trouble == Trouble::Throttled { busy() } else { Cause::ProviderDown })
 }
-
-const LONGEST_BUSY: Duration = Duration::from_secs(600);
 
 /// What a refusal of the store means to the person; `sending` tells another code from another check.
 pub(super) const fn cause_of(refused: Refused, sending: bool) -> Cause {

@@ -9,7 +9,7 @@ use super::start::cause_of;
 use super::{Cause, Failure, SignIn, SignedIn, Trail};
 use crate::access::pace;
 use crate::crypto;
-use crate::domain::challenge::{Approval, Challenge, Code, State, Verdict};
+use crate::domain::challenge::{Approval, Challenge, Code, Delivery, State, Verdict};
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, SessionId};
 use crate::store::{NewSession, UserKey};
@@ -18,11 +18,23 @@ use crate::verifier::{Trouble, VerifierError};
 impl SignIn {
     /// The person types a code. One attempt is spent, durably, before anybody looks at it.
     pub async fn verify(&self, id: ChallengeId, typed: &str, client: IpAddr) -> Result<SignedIn, Failure> {
+        if let Err(wait) = self.checks.spend(client) {
+            return Err(self.turn_away(Cause::TooManyAttempts(wait), client).await);
+        }
         let since = Instant::now();
         // A store that fails here fails again below, where it is told.
         let challenge = self.parts.store.challenge(id).await.ok().flatten();
         let trail = Trail::of(challenge.as_ref(), client);
-        let answer = match self.verify_at_once(id, typed, &trail).await {
+        let digits =
+            challenge.map_or_else(|| self.provider.terms().code_length, |challenge| challenge.code_length);
+        let verified = match typed.parse::<Code>() {
+            // A digit missed or a phone number in the wrong field costs no try: it cannot be the code.
+            Ok(code) if code.digits().len() == usize::from(digits) => {
+                self.verify_at_once(id, code, &trail).await
+            }
+            Ok(_) | Err(_) => Err(Cause::MalformedCode(digits)),
+        };
+        let answer = match verified {
             Ok(signed_in) => Ok(signed_in),
             Err(cause) => Err(self.fail(cause, &trail).await),
         };
@@ -30,10 +42,7 @@ impl SignIn {
         answer
     }
 
-    async fn verify_at_once(&self, id: ChallengeId, typed: &str, trail: &Trail) -> Result<SignedIn, Cause> {
-        self.checks.spend(trail.client).map_err(Cause::TooManyAttempts)?;
-        let code: Code =
-            typed.parse().map_err(|_| Cause::MalformedCode(self.provider.terms().code_length))?;
+    async fn verify_at_once(&self, id: ChallengeId, code: Code, trail: &Trail) -> Result<SignedIn, Cause> {
         let now = self.parts.clock.now();
         let spent = self.parts.store.spend_check(id, self.limits.checks_per_challenge, now).await?;
         let challenge = spent.map_err(|refused| cause_of(refused, false))?;
@@ -53,7 +62,7 @@ impl SignIn {
             Some(id) => self.parts.store.user(UserKey::Id(id)).await?.filter(|user| user.may_sign_in()),
             None => None,
         };
-        Ok(match user {
+        Ok(match user.filter(|_| challenge.delivery != Delivery::Refused) {
             Some(user) => self.provider.check(&user.phone_number, challenge.handle.as_deref(), code).await,
             None => self.provider.pretend_check().await,
         })
@@ -121,16 +130,7 @@ impl SignIn {
     ) -> Result<Cause, Cause> {
         self.record(What::CheckFailed, trail, format!("{}: {error}", self.provider.name())).await;
         self.parts.store.refund_failure(challenge.subject.clone()).await?;
-        Ok(match error.trouble {
-            Trouble::Throttled => Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(10))),
-            Trouble::Ambiguous
-            | Trouble::Down
-            | Trouble::Configuration
-            | Trouble::TooManySends
-            | Trouble::InFlight
-            | Trouble::InvalidNumber
-            | Trouble::ChannelUnsuitable
-            | Trouble::Blocked => Cause::ProviderDown,
-        })
+        let busy = || Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(10)));
+        Ok(if error.trouble == Trouble::Throttled { busy() } else { Cause::ProviderDown })
     }
 }

@@ -19,22 +19,26 @@ impl Desk {
         &self,
         challenge: &Challenge,
         wrong: Option<Message>,
-        return_to: Option<ReturnTo>,
+        return_to: Option<&ReturnTo>,
     ) -> Reply {
         match challenge.usable(self.clock.now()) {
             Ok(()) => {
                 let message = wrong.or_else(|| self.sent_again(challenge));
-                self.ask_code(StatusCode::OK, message.as_ref(), challenge)
+                self.ask_code(StatusCode::OK, message.as_ref(), challenge, return_to)
             }
-            Err(Closed::Expired) => {
-                self.ask_code(StatusCode::OK, Some(&self.pages.sentence(&Cause::Expired)), challenge)
-            }
-            Err(Closed::TooManyChecks) => self.ask_code(StatusCode::OK, None, challenge),
+            Err(Closed::Expired) => self.ask_code(
+                StatusCode::OK,
+                Some(&self.pages.sentence(&Cause::Expired)),
+                challenge,
+                return_to,
+            ),
+            Err(Closed::TooManyChecks) => self.ask_code(StatusCode::OK, None, challenge, return_to),
             Err(closed @ (Closed::AlreadyUsed | Closed::Cancelled)) => {
                 let used = closed == Closed::AlreadyUsed;
                 let message = used.then(|| self.pages.sentence(&Cause::AlreadyUsed));
-                let return_to = return_to.unwrap_or_else(|| challenge.return_to.clone());
-                let page = self.ask_who(StatusCode::OK, message.as_ref(), None, "", Some(&return_to));
+                let return_to = return_to.unwrap_or(&challenge.return_to);
+                let reference = used.then_some(challenge.reference);
+                let page = self.ask_who(StatusCode::OK, message.as_ref(), reference, "", Some(return_to));
                 with_cookie(page, self.cookies.clear(self.cookies.challenge))
             }
         }
@@ -73,6 +77,7 @@ impl Desk {
         status: StatusCode,
         message: Option<&Message>,
         challenge: &Challenge,
+        return_to: Option<&ReturnTo>,
     ) -> Reply {
         let now = self.clock.now();
         let channels = self.sign_in.channels().iter().filter(|channel| **channel != challenge.channel);
@@ -88,7 +93,7 @@ impl Desk {
             other_channels => channels.map(|channel| channel.as_str()).collect::<Vec<_>>(),
             unconfirmed => challenge.delivery == Delivery::Unconfirmed,
             can_check => can_check,
-            return_to => challenge.return_to.as_str(),
+            return_to => return_to.unwrap_or(&challenge.return_to).as_str(),
         };
         self.pages.render("code.html", status, message, Some(challenge.reference), page)
     }

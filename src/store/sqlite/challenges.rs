@@ -73,7 +73,7 @@ fn newest(t: &Transaction<'_>, subject: &Subject) -> Result<Option<Challenge>, S
 
 fn insert(t: &Transaction<'_>, c: &Challenge) -> Result<(), StoreError> {
     let statement = "INSERT INTO challenge (id, reference, user_id, user_name, subject, recipient, return_to, channel, created_at, \
-                     expires_at, sent_at, sends, checks, max_checks, code_length, state, unconfirmed, handle) \
+                     expires_at, sent_at, sends, checks, max_checks, code_length, state, delivery, handle) \
                      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     t.prepare_cached(statement)?.execute(params![
         c.id.to_string(),
@@ -92,7 +92,7 @@ fn insert(t: &Transaction<'_>, c: &Challenge) -> Result<(), StoreError> {
         c.max_checks,
         c.code_length,
         c.state.as_str(),
-        c.delivery == Delivery::Unconfirmed,
+        c.delivery.as_str(),
         c.handle,
     ])?;
     Ok(())
@@ -128,11 +128,10 @@ pub(super) fn record_delivery(
     handle: Option<&str>,
 ) -> Result<(), StoreError> {
     let Some(found) = find(t, id)? else { return Ok(()) };
-    let statement = "UPDATE challenge SET unconfirmed = ?, handle = coalesce(?, handle) \
+    let statement = "UPDATE challenge SET delivery = ?, handle = coalesce(?, handle) \
                      WHERE subject = ? AND state = 'open' AND sent_at = ?";
-    let unconfirmed = delivery == Delivery::Unconfirmed;
     t.prepare_cached(statement)?.execute(params![
-        unconfirmed,
+        delivery.as_str(),
         handle,
         found.subject.as_str(),
         found.sent_at.unix()
@@ -264,9 +263,9 @@ pub(super) fn purge(t: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreE
     gone += t.execute(check, [over])?;
     let spend = "DELETE FROM spend WHERE rowid IN (SELECT rowid FROM spend WHERE at < ? LIMIT 1000)";
     gone += t.execute(spend, [longest_rate])?;
-    // A user's failures stay until success; a stranger's protect nobody.
+    // A user's failures stay until success; a stranger's long enough that nobody waits to tell them apart.
     let failure = "DELETE FROM failure WHERE subject IN \
                    (SELECT subject FROM failure WHERE subject LIKE 'stranger:%' AND last_at < ? LIMIT 1000)";
-    gone += t.execute(failure, [over])?;
+    gone += t.execute(failure, [longest_rate])?;
     Ok(gone)
 }

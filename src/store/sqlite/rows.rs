@@ -41,7 +41,6 @@ pub(super) fn user(row: &Row<'_>) -> Result<User, StoreError> {
 }
 
 pub(super) fn challenge(row: &Row<'_>) -> Result<Challenge, StoreError> {
-    let delivery = if row.get("unconfirmed")? { Delivery::Unconfirmed } else { Delivery::Sent };
     Ok(Challenge {
         id: parse(row, "id")?,
         reference: parse(row, "reference")?,
@@ -59,7 +58,7 @@ pub(super) fn challenge(row: &Row<'_>) -> Result<Challenge, StoreError> {
         max_checks: row.get("max_checks")?,
         code_length: row.get("code_length")?,
         state: State::from_stored(&row.get::<_, String>("state")?),
-        delivery,
+        delivery: Delivery::from_stored(&row.get::<_, String>("delivery")?),
         handle: row.get("handle")?,
     })
 }

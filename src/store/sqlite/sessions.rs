@@ -85,20 +85,24 @@ pub(super) fn last_change(t: &Transaction<'_>) -> Result<i64, StoreError> {
 pub(super) fn changes_after(t: &Transaction<'_>, number: i64) -> Result<(i64, Vec<Change>), StoreError> {
     let statement = "SELECT number, kind, subject FROM change WHERE number > ? ORDER BY number LIMIT 10000";
     let read = |row: &rusqlite::Row<'_>| {
-        Ok((row.get::<_, i64>(0)?, change(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?)?))
+        Ok((row.get::<_, i64>(0)?, change(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?)))
     };
     let rows = all(&mut t.prepare_cached(statement)?, [number], read)?;
     let newest = rows.last().map_or(number, |(newest, _)| *newest);
     Ok((newest, rows.into_iter().map(|(_, change)| change).collect()))
 }
 
-fn change(kind: &str, subject: &str) -> Result<Change, StoreError> {
-    if kind == "keys_changed" {
-        return Ok(Change::KeysChanged);
+/// A newer version may write what we have no word for; that must not keep us from hearing the rest.
+fn change(kind: &str, subject: &str) -> Change {
+    let ended = || {
+        let (id, end) = subject.split_once(' ')?;
+        Some(Change::SessionEnded(id.parse().ok()?, SessionEnd::from_stored(end)))
+    };
+    match kind {
+        "keys_changed" => Change::KeysChanged,
+        "session_ended" => ended().unwrap_or(Change::Unknown),
+        _ => Change::Unknown,
     }
-    let (id, end) = subject.split_once(' ').ok_or(StoreError::Corrupt("change.subject"))?;
-    let id = id.parse().map_err(|_| StoreError::Corrupt("change.subject"))?;
-    Ok(Change::SessionEnded(id, SessionEnd::from_stored(end)))
 }
 
 /// A gateway that missed a day of changes reads the sessions themselves when it starts.

@@ -25,9 +25,11 @@ pub(super) fn of_answer(status: StatusCode, body: &[u8], retry_after: Option<Dur
 /// The error dictionary, as far as Verify's operations meet it.
 const fn by_code(code: u32) -> Option<Trouble> {
     Some(match code {
-        20003 | 20005 | 20006 | 20008 | 20403 | 20404 | 21608 | 60201 | 60207 | 60221 | 60224 | 60228
-        | 60229 | 60602 | 70051 => Trouble::Configuration,
+        20003 | 20005 | 20006 | 20008 | 20403 | 20404 | 60201 | 60207 | 60221 | 60224 | 60228 | 60229
+        | 60602 | 70051 => Trouble::Configuration,
         20429 | 25109 => Trouble::Throttled,
+        // A trial account sends to its own verified numbers only.
+        21608 => Trouble::Refused,
         20500 | 20503 => Trouble::Down,
         21211 | 60006 | 60200 => Trouble::InvalidNumber,
         // 60202 is about checks, but a start meets it too while the number's code is used up: it says nothing of others.
@@ -43,8 +45,8 @@ fn by_status(status: StatusCode) -> Trouble {
     match status.as_u16() {
         401 | 403 | 404 => Trouble::Configuration,
         429 => Trouble::Throttled,
-        // Answered, so certainly not sent; what we asked was wrong for it.
-        400..=499 => Trouble::Configuration,
+        // Answered, so certainly not sent; whether for this number or for all it does not say.
+        400..=499 => Trouble::Refused,
         _ => Trouble::Down,
     }
 }
@@ -89,6 +91,7 @@ pub(super) fn pause(error: &VerifierError, tried: u32) -> Option<Duration> {
         | Trouble::InvalidNumber
         | Trouble::ChannelUnsuitable
         | Trouble::Blocked
+        | Trouble::Refused
         | Trouble::Configuration
         | Trouble::Down
         | Trouble::Ambiguous => return None,
@@ -104,8 +107,11 @@ fn jitter(wait: Duration) -> Duration {
 /// Seconds, a date, or a word that means nothing.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
+    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(LONGEST_WISH))
 }
+
+/// No answer is believed that asks for more.
+const LONGEST_WISH: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
@@ -128,12 +134,12 @@ mod tests {
             (429, r#"{"code":20429}"#, Trouble::Throttled),
             (400, r#"{"code":60200}"#, Trouble::InvalidNumber),
             (404, r#"{"code":20404}"#, Trouble::Configuration),
-            (403, r#"{"code":21608}"#, Trouble::Configuration),
+            (403, r#"{"code":21608}"#, Trouble::Refused),
             (503, "<html>busy</html>", Trouble::Down),
             (500, "{", Trouble::Down),
             (502, "", Trouble::Down),
             (429, "", Trouble::Throttled),
-            (418, r#"{"code":99999}"#, Trouble::Configuration),
+            (418, r#"{"code":99999}"#, Trouble::Refused),
         ];
         for (status, body, trouble) in cases {
             assert_eq!(answer(status, body).trouble, trouble, "{status} {body}");
@@ -174,5 +180,6 @@ mod tests {
         assert_eq!(read("-1"), None);
         assert_eq!(read("NaN"), None);
         assert_eq!(read("1e300"), None);
+        assert_eq!(read("1e19"), Some(LONGEST_WISH));
     }
 }
