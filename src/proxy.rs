@@ -122,7 +122,8 @@ impl Proxy {
         if switch.is_some() {
             upgrade::ask(request.headers_mut());
         }
-        let (mut answer, connection, pool) = send::send(pools, request, route.response_timeout).await?;
+        let (mut answer, connection, pool) =
+            send::send(pools, request, route.response_timeout, permit.session().session.clone()).await?;
         *answer.version_mut() = Version::HTTP_11;
         self.cookies.guard_answer(answer.headers_mut());
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -136,7 +137,8 @@ impl Proxy {
             ));
         }
         hop_by_hop::remove_from_answer(answer.headers_mut());
-        Ok(answer.map(|body| body::streamed(body, connection, pool)))
+        let session = permit.into_session().session;
+        Ok(answer.map(|body| body::streamed(body, connection, pool, session, self.clock.clone())))
     }
 
     /// Takes out what may not go on, then puts in what the upstream is to know. In this order: nothing a client

@@ -82,7 +82,6 @@ impl World {
             verifier: verifier.clone(),
             clock: clock.clone(),
             keys: keys.clone(),
-            sessions: sessions.clone(),
             master,
         };
         let sign_in = SignIn::new(parts, &settings);

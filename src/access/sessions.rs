@@ -84,6 +84,11 @@ impl LiveSession {
         }
     }
 
+    /// Whether somebody ended it; its timeouts are not looked at.
+    pub fn has_ended(&self) -> bool {
+        self.end.load(Ordering::Acquire) != LIVE
+    }
+
     /// Returns when it is over: at once when told so, else within a second of its timeout.
     pub async fn over(&self, clock: &dyn Clock) {
         loop {

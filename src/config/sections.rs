@@ -27,7 +27,7 @@ pub struct Server {
     pub state_directory: PathBuf,
     /// Threads that serve requests; 0 is one for each core.
     pub workers: usize,
-    /// Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How long requests under way may take once the gateway is told to stop.
     pub drain_timeout: Duration,
@@ -188,7 +188,7 @@ pub struct Observe {
 pub struct Log {
     /// How a line looks.
     pub format: LogFormat,
-    /// Which lines are written: a level, or a filter of tracing's.
+    /// Which lines are written: a level.
     pub level: String,
 }
 

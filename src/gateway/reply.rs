@@ -12,15 +12,11 @@ use crate::proxy::UpstreamError;
 
 /// The answer to a refused request.
 pub(super) fn refused(pages: &Pages, refusal: &Refusal, kind: Kind) -> Response<Full<Bytes>> {
-    match refusal {
-        // What an administrator looks for at night; the rest is any scanner's noise.
-        Refusal::CrossSite => {
-            tracing::info!(
-                "a form of another site was refused; if it was ours, a proxy rewrites Host or Origin"
-            );
-        }
-        Refusal::Busy => tracing::warn!("a visitor was turned away: too many at once"),
-        _ => tracing::debug!(?refusal, "refused"),
+    // What an administrator looks for at night; the rest is any scanner's noise.
+    if matches!(refusal, Refusal::CrossSite) {
+        tracing::info!("a form of another site was refused; if it was ours, a proxy rewrites Host or Origin");
+    } else {
+        tracing::debug!(?refusal, "refused");
     }
     let mut reply = pages.refuse(refusal, kind);
     if ends_connection(refusal) {

@@ -1,8 +1,10 @@
 //! Bodies on their way through: never gathered, never altered.
 
 use std::cell::Cell;
+use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body_util::{Either, Full};
@@ -11,20 +13,60 @@ use tokio::time::Instant;
 
 use super::SharedPool;
 use super::pool::Connection;
+use crate::access::sessions::LiveSession;
+use crate::clock::Clock;
 
 /// The body of an answer: an upstream's, streaming, or ours, whole.
 pub type ReplyBody = Either<Streamed, Full<Bytes>>;
 
-/// An upstream's answer; gives the connection back to its thread when it has been read.
-#[derive(Debug)]
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// Its sender broke it off.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// The session it belongs to is over.
+    #[error("the session ended")]
+    SessionEnded,
+}
+
+/// An upstream's answer, for as long as the session lasts; gives the connection back to its thread when it has been
+/// read.
 pub struct Streamed {
     body: Incoming,
     connection: Option<Connection>,
     pool: SharedPool,
+    session: Arc<LiveSession>,
+    clock: Arc<dyn Clock>,
+    /// Made when the upstream first keeps us waiting: most answers never need it.
+    over: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
-pub(super) fn streamed(body: Incoming, connection: Connection, pool: SharedPool) -> ReplyBody {
-    Either::Left(Streamed { body, connection: Some(connection), pool })
+impl fmt::Debug for Streamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streamed").field("body", &self.body).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn streamed(
+    body: Incoming,
+    connection: Connection,
+    pool: SharedPool,
+    session: Arc<LiveSession>,
+    clock: Arc<dyn Clock>,
+) -> ReplyBody {
+    Either::Left(Streamed { body, connection: Some(connection), pool, session, clock, over: None })
+}
+
+impl Streamed {
+    /// Whether the session ended while the upstream keeps us waiting.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let over = self.over.get_or_insert_with(|| {
+            let (session, clock) = (self.session.clone(), self.clock.clone());
+            Box::pin(async move { session.over(&*clock).await })
+        });
+        over.as_mut().poll(cx).is_ready()
+    }
 }
 
 impl Drop for Streamed {
@@ -37,13 +79,20 @@ impl Drop for Streamed {
 
 impl Body for Streamed {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let over = if polled.is_pending() { self.is_over(cx) } else { self.session.has_ended() };
+        if over {
+            // Closed, not given back: the upstream is still sending.
+            self.connection = None;
+            return Poll::Ready(Some(Err(BodyError::SessionEnded)));
+        }
+        polled.map_err(BodyError::Broken)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -78,30 +127,35 @@ impl Progress {
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Incoming,
+    session: Arc<LiveSession>,
     progress: Rc<Progress>,
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming) -> (Self, Rc<Progress>) {
+    pub(super) fn new(body: Incoming, session: Arc<LiveSession>) -> (Self, Rc<Progress>) {
         let progress = Rc::<Progress>::default();
-        (Self { body, progress: progress.clone() }, progress)
+        (Self { body, session, progress: progress.clone() }, progress)
     }
 }
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(frame) = &polled {
             self.progress.moved.set(Some(Instant::now()));
             self.progress.broken.set(matches!(frame, Some(Err(_))));
         }
-        polled
+        if polled.is_ready() && self.session.has_ended() {
+            self.progress.broken.set(true);
+            return Poll::Ready(Some(Err(BodyError::SessionEnded)));
+        }
+        polled.map_err(BodyError::Broken)
     }
 
     fn is_end_stream(&self) -> bool {

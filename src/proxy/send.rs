@@ -1,6 +1,7 @@
 //! One request to one upstream: on a kept connection when there is one, on a new one else.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -10,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::body::{Progress, Upload};
 use super::pool::{Connection, Pools};
 use super::{SharedPool, UpstreamError};
+use crate::access::sessions::LiveSession;
 
 /// Sends a request and waits for the head of its answer. It is sent a second time only when not a byte of it went
 /// out: the kept connection had been closed, or the upstream could not be reached and another can.
@@ -17,9 +19,10 @@ pub(super) async fn send(
     pools: &Pools,
     request: Request<Incoming>,
     patience: Duration,
+    session: Arc<LiveSession>,
 ) -> Result<(Response<Incoming>, Connection, SharedPool), UpstreamError> {
     let (head, body) = request.into_parts();
-    let (body, progress) = Upload::new(body);
+    let (body, progress) = Upload::new(body, session);
     let mut request = Request::from_parts(head, body);
     let mut failed = None;
     for pool in pools.in_turn() {

@@ -1,5 +1,6 @@
 //! One connection: TLS, then HTTP/1.1 or HTTP/2 until it ends or is asked to.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::lingering::Lingering;
@@ -20,6 +22,8 @@ use crate::gateway::{Front, Peer};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The head of a request is here in so long; an idle connection is kept no longer either.
 const HEAD: Duration = Duration::from_secs(30);
+/// An HTTP/2 connection without a new request for so long is told to end; pings alone keep nothing open.
+const IDLE: Duration = Duration::from_secs(75);
 /// All of a head, in bytes.
 const LONGEST_HEAD: usize = 64 * 1_024;
 const HEADER_LIST: u32 = 64 * 1_024;
@@ -75,7 +79,10 @@ where
     I: Read + Write + Unpin + Send + 'static,
 {
     let peer = Rc::new(peer);
+    let last_request = Rc::new(Cell::new(Instant::now()));
+    let noted = last_request.clone();
     let service = service_fn(move |request| {
+        noted.set(Instant::now());
         let (front, peer) = (front.clone(), peer.clone());
         async move { Ok::<_, Infallible>(front.answer(request, &peer).await) }
     });
@@ -90,8 +97,17 @@ where
     tokio::select! {
         ended = connection.as_mut() => return note(ended),
         () = told(drain) => connection.as_mut().graceful_shutdown(),
+        // Streams that are open go on to their end.
+        () = silent(&last_request) => connection.as_mut().graceful_shutdown(),
     }
     note(connection.await);
+}
+
+/// Returns once no request has come for so long.
+async fn silent(last_request: &Cell<Instant>) {
+    while last_request.get().elapsed() < IDLE {
+        tokio::time::sleep_until(last_request.get() + IDLE).await;
+    }
 }
 
 async fn told(mut drain: watch::Receiver<bool>) {

@@ -13,13 +13,17 @@ use tokio::time::{Instant, Sleep, sleep};
 /// A client that is told the end has so long to close, from its last byte on, and no longer than that in all.
 const SILENCE: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(15);
+/// A client that reads nothing for so long is cut off.
+const STALL: Duration = Duration::from_secs(60);
 /// Bytes thrown away at once.
 const HEAP: usize = 16 * 1_024;
 
-/// A connection whose shutdown waits for the other side's, and throws away what still comes.
+/// A connection that does not wait for ever for its reader, and whose shutdown waits for the other side's and throws
+/// away what still comes.
 #[derive(Debug)]
 pub(super) struct Lingering<S> {
     stream: S,
+    stalled: Option<Pin<Box<Sleep>>>,
     farewell: Option<Farewell>,
 }
 
@@ -42,7 +46,19 @@ impl Farewell {
 
 impl<S> Lingering<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, farewell: None }
+        Self { stream, stalled: None, farewell: None }
+    }
+}
+
+impl<S> Lingering<S> {
+    /// A client that takes nothing for so long is gone, or holds us up.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        ready!(self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL))).as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -58,7 +74,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -66,7 +83,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.watch(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -78,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, farewell } = self.get_mut();
+        let Self { stream, farewell, .. } = self.get_mut();
         if farewell.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
         }

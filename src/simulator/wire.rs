@@ -6,9 +6,9 @@
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
