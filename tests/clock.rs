@@ -144,7 +144,7 @@ impl World {
         let before = self.failures().await;
         for _ in 0..3 {
             let challenge = self.start(ALICE).await.unwrap();
-            let code = if self.messages() > 0 && self.code() == "0000" { "1111" } else { "0000" };
+            let code = if self.messages() > 0 && self.code() == "000000" { "111111" } else { "000000" };
             let cause = self.verify(challenge.id, code).await.unwrap_err();
             if self.failures().await > before || !matches!(cause, Cause::TooManyChecks(_) | Cause::Expired) {
                 return cause;

@@ -208,7 +208,7 @@ async fn users_from_the_first_to_the_last() {
     ends(&house.command(&["user", "add", "eve", "--phone", "+1"]), 64, "not a phone number");
     assert_eq!(
         house.json(&["user", "add", "bob", "--phone", "+14155550101"]),
-        json!({"name": "bob", "done": "added"})
+        json!({"name": "bob", "done": "added with +14155550101"})
     );
     let list = house.json(&["user", "list"]);
     assert_eq!(list.as_array().unwrap().len(), 2);

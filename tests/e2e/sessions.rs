@@ -63,7 +63,7 @@ async fn another_process_ends_sessions_of_a_running_gateway() {
     alice
         .go(alice.go("/").await.location())
         .await
-        .expect(200, "Your session was ended by you in another place");
+        .expect(200, "Your session was ended, by you or by the administrator");
     assert!(bob.is_in().await);
     assert_eq!(scene.house.command(&["session", "revoke", id]).status.code(), Some(1));
 

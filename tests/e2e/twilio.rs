@@ -87,7 +87,7 @@ async fn every_failure_of_a_start() {
         case("60200", 303, UNTOLD, "invalid_number, HTTP status 400, error 60200", 1, false),
         case("20003", 503, DOWN, "configuration, HTTP status 401, error 20003", 1, false),
         case("20404", 503, DOWN, "configuration, HTTP status 404, error 20404", 1, false),
-        case("21608", 503, DOWN, "configuration, HTTP status 403, error 21608", 1, false),
+        case("21608", 303, UNTOLD, "refused, HTTP status 403, error 21608", 1, false),
         case("500", 503, DOWN, "provider_down, HTTP status 500, error 20500", 2, false),
         case("503", 503, DOWN, "provider_down, HTTP status 503, error 20503", 2, false),
         case("html", 503, DOWN, "provider_down, HTTP status 50", 2, false),
