@@ -272,6 +272,7 @@ impl Challenge {
     /// the time and the tries it has left, also when the person gave this challenge up.
     pub fn shares_code(&self, now: Timestamp) -> bool {
         matches!(self.state, State::Open | State::Cancelled)
+            && self.delivery != Delivery::Refused
             && now < self.expires_at
             && self.checks < self.max_checks
     }

@@ -38,6 +38,8 @@ pub struct Streamed {
     pool: SharedPool,
     session: Arc<LiveSession>,
     clock: Arc<dyn Clock>,
+    /// What is whole in its first piece goes out, whatever happened meanwhile: the request was decided on before.
+    begun: bool,
     /// Made when the upstream first keeps us waiting: most answers never need it.
     over: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -55,7 +57,15 @@ pub(super) fn streamed(
     session: Arc<LiveSession>,
     clock: Arc<dyn Clock>,
 ) -> ReplyBody {
-    Either::Left(Streamed { body, connection: Some(connection), pool, session, clock, over: None })
+    Either::Left(Streamed {
+        body,
+        connection: Some(connection),
+        pool,
+        session,
+        clock,
+        begun: false,
+        over: None,
+    })
 }
 
 impl Streamed {
@@ -86,7 +96,9 @@ impl Body for Streamed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        let over = if polled.is_pending() { self.is_over(cx) } else { self.session.has_ended() };
+        let over =
+            if polled.is_pending() { self.is_over(cx) } else { self.begun && self.session.has_ended() };
+        self.begun |= polled.is_ready();
         if over {
             // Closed, not given back: the upstream is still sending.
             self.connection = None;

@@ -207,3 +207,17 @@ async fn a_session_in_use_ends_at_its_absolute_timeout() {
     busy.go(&sent_to).await.expect(200, "Your session reached its time limit");
     assert_eq!(scene.house.json(&["session", "list"]), serde_json::json!([]));
 }
+
+/// Not only WebSockets: an answer that streams ends with its session.
+#[tokio::test]
+async fn a_stream_ends_with_its_session() {
+    let scene = Scene::start("").await;
+    let browser = scene.signed_in(ALICE).await;
+    scene.upstream.answers("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    let mut stream = browser.request(reqwest::Method::GET, "/events").send().await.unwrap();
+    assert_eq!(stream.chunk().await.unwrap().as_deref(), Some(b"hello".as_slice()));
+
+    scene.house.run(&["session", "revoke", "--user", "alice"]);
+    let ended = tokio::time::timeout(crate::common::PATIENCE, stream.chunk()).await.expect("it ends");
+    assert!(ended.is_err(), "visibly broken, never silently short: {ended:?}");
+}

@@ -286,3 +286,23 @@ async fn credentials_of_every_kind_from_every_place() {
         .unwrap()
         .expect(503, DOWN);
 }
+
+/// A number that the provider refuses looks like a stranger's, also when a code is typed for it.
+#[tokio::test]
+async fn a_refused_number_tells_no_more_than_a_strangers() {
+    let scene = Scene::start("").await;
+    scene.simulator.fault(json!({"on": "start", "fault": "60410", "times": 0})).await;
+    let mut said = Vec::new();
+    for phone in [ALICE, STRANGER] {
+        let browser = scene.browser();
+        assert_eq!(browser.start(phone).await.status, 303);
+        let verified = browser.verify("123456").await;
+        said.push((verified.status, verified.location().to_owned()));
+    }
+    assert_eq!(said[0], said[1]);
+    assert_eq!(
+        scene.simulator.calls("/VerificationCheck").await,
+        0,
+        "nobody is asked about a code that never was"
+    );
+}

@@ -225,7 +225,9 @@ pub(super) fn accept(
     let found =
         one(&mut t.prepare_cached(by_id)?, [approval.user().0], user)?.filter(|user| user.may_sign_in());
     let Some(found) = found else { return Ok(None) };
-    let statement = format!("UPDATE challenge SET state = 'accepted' WHERE {SAME_CODE}");
+    // The others this code served look as before, and no code is right for them any more: who started one of them for
+    // somebody else's number must not see that its holder has just signed in.
+    let statement = format!("UPDATE challenge SET delivery = 'refused' WHERE {SAME_CODE}");
     t.prepare_cached(&statement)?.execute([approval.challenge().to_string()])?;
     succeed(t, found.id, now)?;
     let session = Session {

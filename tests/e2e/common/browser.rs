@@ -85,7 +85,16 @@ impl Browser {
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Page {
-        let page = Page::of(request.send().await.unwrap()).await;
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let again = request.try_clone().filter(|request| request.method() == Method::GET);
+        let answer = match (client.execute(request).await, again) {
+            (Ok(answer), _) => answer,
+            // As browsers do when a kept connection turns out to be closed.
+            (Err(_), Some(again)) => client.execute(again).await.unwrap(),
+            (Err(error), None) => panic!("{error}"),
+        };
+        let page = Page::of(answer).await;
         for cookie in page.headers.get_all(SET_COOKIE) {
             let (name, value) = cookie.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
             let gone = cookie.to_str().unwrap().contains("Max-Age=0");
