@@ -110,6 +110,11 @@ impl Subject {
         Self(text)
     }
 
+    /// What stands for what was typed: a stranger's keyed hash.
+    pub fn typed(&self) -> &str {
+        self.0.strip_prefix("stranger:").unwrap_or(&self.0)
+    }
+
     /// The user of ours it stands for.
     pub fn user_id(&self) -> Option<UserId> {
         self.0.strip_prefix("user:")?.parse().ok().map(UserId)

@@ -173,7 +173,6 @@ impl Pages {
             "idle" => "message.session_idle",
             "expired" => "message.session_expired",
             "revoked" => "message.session_revoked",
-            "cancelled" => "message.cancelled",
             _ => return None,
         };
         Some(Message::notice(self.catalogue().text(key)))

@@ -99,7 +99,7 @@ impl SignIn {
     }
 
     /// One count by number and one by user; a stranger's are by what they typed.
-    fn spends(&self, number: Option<&PhoneNumber>, subject: &Subject, typed: &str) -> Vec<Spend> {
+    pub(super) fn spends(&self, number: Option<&PhoneNumber>, subject: &Subject, typed: &str) -> Vec<Spend> {
         let hash = number
             .map_or_else(|| typed.to_owned(), |number| self.parts.master.hash("number", number.as_e164()));
         vec![

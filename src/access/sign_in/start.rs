@@ -16,7 +16,7 @@ use crate::domain::limits::FailureStop;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::user::User;
-use crate::store::{Opened, Refused, Spend, UserKey};
+use crate::store::{Opened, Refused, UserKey};
 use crate::verifier::{Sent, Trouble, VerifierError};
 
 impl SignIn {
@@ -129,7 +129,9 @@ impl SignIn {
             Some(id) => self.parts.store.user(UserKey::Id(id)).await?,
             None => None,
         };
-        let spends = self.resend_spends(&of, known.as_ref().map(|user| &user.phone_number));
+        // A code asked for again counts like the first.
+        let number = known.as_ref().map(|user| &user.phone_number);
+        let spends = self.spends(number, &of.subject, of.subject.typed());
         let closed = self.parts.store.failures(of.subject.clone()).await?.is_closed();
         let may_get_one = |user: &User| of.user == Some(user.id) && user.may_sign_in() && !closed;
         let to = known.filter(may_get_one).map(|user| user.phone_number);
@@ -168,17 +170,6 @@ impl SignIn {
             handle: None,
             ..of
         }
-    }
-
-    /// A code asked for again counts like the first; a stranger's against what stands for them.
-    fn resend_spends(&self, of: &Challenge, number: Option<&PhoneNumber>) -> Vec<Spend> {
-        let subject = of.subject.as_str();
-        let stranger = subject.strip_prefix("stranger:").unwrap_or(subject).to_owned();
-        let hash = number.map_or(stranger, |number| self.parts.master.hash("number", number.as_e164()));
-        vec![
-            Spend { key: format!("starts_number:{hash}"), rate: self.limits.starts_per_number },
-            Spend { key: format!("starts:{subject}"), rate: self.limits.starts_per_user },
-        ]
     }
 
     /// Has the provider send the code, or pretends to when there is nobody to send it to.
