@@ -75,6 +75,16 @@ pub(crate) struct Config {
     pub(crate) config: PathBuf,
 }
 
+/// What every command that works on the store takes.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    config: Config,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Why a command did not succeed; each kind has its exit code.
 #[derive(Debug)]
 pub enum Failure {

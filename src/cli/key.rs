@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::output::{self, moment};
 use super::state::Work;
-use super::{Config, Failure};
+use super::{Common, Failure};
 use crate::access::keys;
 use crate::domain::event::What;
 use crate::store::StoredKey;
@@ -24,15 +24,6 @@ enum Command {
     /// Make a new key; sessions signed by older ones go on
     #[command(after_help = "Example:\n  vestibule key rotate")]
     Rotate(Common),
-}
-
-#[derive(Debug, clap::Args)]
-struct Common {
-    #[command(flatten)]
-    config: Config,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::output::{self, moment};
 use super::state::Work;
-use super::{Config, Failure};
+use super::{Common, Failure};
 use crate::domain::event::What;
 use crate::domain::id::SessionId;
 use crate::domain::session::{Session, SessionEnd};
@@ -46,15 +46,6 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-}
-
-#[derive(Debug, clap::Args)]
-struct Common {
-    #[command(flatten)]
-    config: Config,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::output::{self, moment};
 use super::state::Work;
-use super::{Config, Failure};
+use super::{Common, Failure};
 use crate::domain::challenge::Subject;
 use crate::domain::event::What;
 use crate::domain::phone::{PhoneNumber, Region};
@@ -102,15 +102,6 @@ struct NewPhone {
     /// The same, as `user add` takes it
     #[arg(long, value_name = "NUMBER", conflicts_with = "number")]
     phone: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-struct Common {
-    #[command(flatten)]
-    config: Config,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
