@@ -158,7 +158,7 @@ impl Desk {
             Endpoint::Cancel => self.cancel(visit).await,
             Endpoint::Account => self.account(visit).await,
             Endpoint::SignOut => self.sign_out(visit).await,
-            Endpoint::Asset(name) => assets::serve(name, visit).ok_or(Refusal::NotFound),
+            Endpoint::Asset(name) => assets::serve(name).ok_or(Refusal::NotFound),
         }
     }
 }

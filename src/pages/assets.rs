@@ -4,10 +4,9 @@ use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
 
 use super::reply::{self, Reply};
-use super::visit::Visit;
 
 /// An asset, unless there is none of that name.
-pub(super) fn serve(name: &str, _visit: &Visit) -> Option<Reply> {
+pub(super) fn serve(name: &str) -> Option<Reply> {
     let (media_type, text) = match name {
         "vestibule.css" => ("text/css; charset=utf-8", include_str!("../../templates/assets/vestibule.css")),
         "countdown.js" => {
