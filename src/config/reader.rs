@@ -148,10 +148,10 @@ impl<'d> Section<'d> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    /// Whether the key holds a list of nothing.
-    pub(super) fn is_empty_list(&self, key: &str) -> bool {
+    /// Whether a list that must name something is absent or empty.
+    pub(super) fn lists_nothing(&self, key: &str) -> bool {
         let value = self.table.and_then(|table| table.get(key));
-        value.is_some_and(|value| value.get_ref().as_array().is_some_and(|items| items.is_empty()))
+        value.is_none_or(|value| value.get_ref().as_array().is_some_and(|items| items.is_empty()))
     }
 
     fn get(&self, key: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {

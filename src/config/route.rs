@@ -135,7 +135,7 @@ fn route(section: &Section<'_>, default_host: Option<&str>) -> Option<Route> {
     });
     let path: Option<Prefix> = section.text("path");
     let upstreams: Vec<Upstream> = section.list("upstream");
-    if !section.has("upstream") {
+    if section.lists_nothing("upstream") {
         section.problem(
             "upstream",
             "missing; write where the application runs, like [\"http://127.0.0.1:8080\"]",

@@ -203,7 +203,7 @@ pub enum LogFormat {
 
 pub(super) fn server(section: &Section<'_>) -> Option<Server> {
     let listen: Vec<Listen> = section.list("listen");
-    if !section.has("listen") || section.is_empty_list("listen") {
+    if section.lists_nothing("listen") {
         section.problem("listen", "nowhere to listen; write an address like [\"0.0.0.0:443\"]");
     }
     let public_url: Option<PublicUrl> = section.text("public_url");

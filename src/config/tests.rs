@@ -71,6 +71,11 @@ fn each_mistake_has_its_reason_and_remedy() {
             "provider.kind: not known; write \"twilio\"",
         ),
         (changed("kind = \"twilio\"\n", ""), "provider.kind: missing"),
+        (changed("[\"http://127.0.0.1:9000\"]", "[]"), "route.upstream: missing"),
+        (
+            changed("[\"127.0.0.1:8080\", \"unix:/run/vestibule.sock\"]", "[]"),
+            "server.listen: nowhere to listen",
+        ),
         (
             changed("{ credential = \"twilio-auth-token\" }", "\"s3cret\""),
             "a secret is named, never written here",
