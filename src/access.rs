@@ -2,6 +2,8 @@
 
 pub mod addresses;
 pub mod keys;
+pub mod lines;
 pub mod pace;
 pub mod sessions;
 pub mod sign_in;
+pub mod spend_guard;

@@ -132,6 +132,7 @@ const fn word(cause: &Cause) -> &'static str {
     match cause {
         Cause::Phone(_) => "invalid_phone_number",
         Cause::Region => "region_not_allowed",
+        Cause::NumberKind => "number_not_supported",
         Cause::Name => "invalid_name",
         Cause::MalformedCode(_) => "malformed_code",
         Cause::TooManyRequests(_) => "too_many_requests",
@@ -147,6 +148,7 @@ const fn word(cause: &Cause) -> &'static str {
         Cause::Channel => "channel_not_offered",
         Cause::ProviderDown => "provider_unavailable",
         Cause::ProviderBusy(_) => "provider_busy",
+        Cause::SendingClosed(_) => "sending_closed",
         Cause::Store(_) => "store_unavailable",
     }
 }

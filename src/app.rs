@@ -12,20 +12,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
 use crate::access::keys::{Keys, KeysError};
+use crate::access::lines::Lines;
 use crate::access::sessions::Sessions;
 use crate::access::sign_in::{Parts, SignIn};
 use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Listen, Provider, Settings};
+use crate::config::{Account, Listen, Provider, Settings};
 use crate::crypto::{MasterKey, MasterKeyError};
 use crate::domain::phone::PhoneNumber;
 use crate::gateway::{BackOffice, Front, Site};
 use crate::message::session_cookie::Names;
+use crate::metrics::Metrics;
 use crate::pages::{Desk, Pages};
 use crate::proxy::Proxy;
 use crate::server::{front, listener, observe, tls};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
+use crate::verifier::failover::Failover;
+use crate::verifier::lookup::Lookup;
 use crate::verifier::twilio::Twilio;
 use crate::verifier::{Trouble, Verifier};
 
@@ -93,14 +97,25 @@ fn open_store(file: &Path) -> Result<Arc<dyn Store>, StartError> {
     Ok(Arc::new(store))
 }
 
-/// The provider's client.
-fn verifier(settings: &Settings) -> Result<Arc<dyn Verifier>, StartError> {
-    match &settings.provider {
-        Provider::Twilio(twilio) => {
-            let twilio = Twilio::new(twilio, &settings.challenge.brand).map_err(StartError::Client)?;
-            Ok(Arc::new(twilio))
-        }
-    }
+/// The providers' clients, in the order of the configuration.
+pub fn failover(settings: &Settings) -> Result<Failover, StartError> {
+    let verifiers = settings.providers.iter().map(|provider| verifier(provider, settings));
+    Ok(Failover::new(verifiers.collect::<Result<_, _>>().map_err(StartError::Client)?))
+}
+
+fn verifier(provider: &Provider, settings: &Settings) -> Result<Arc<dyn Verifier>, reqwest::Error> {
+    let (name, brand) = (provider.name.as_str(), settings.challenge.brand.as_str());
+    Ok(match &provider.account {
+        Account::Twilio(account) => Arc::new(Twilio::new(name, account, brand)?),
+        Account::Vonage(_) | Account::VonageV1(_) => todo!(),
+    })
+}
+
+/// Who is asked about lines, and from what is known.
+pub fn lines(settings: &Settings, state: &State) -> Result<Lines, StartError> {
+    let lookup = settings.lookup.as_ref().map(|lookup| Ok((Lookup::new(lookup)?, lookup.clone())));
+    let lookup = lookup.transpose().map_err(StartError::Client)?;
+    Ok(Lines::new(state.store.clone(), state.master.clone(), lookup))
 }
 
 /// A running gateway. Dropping it stops the back office at once; [`Gateway::stop`] does it gently.
@@ -144,23 +159,27 @@ impl Gateway {
         let keys =
             Arc::new(back_office.block_on(Keys::open(state.store.clone(), state.master.clone(), &*clock))?);
         let sessions = Arc::new(Sessions::new(state.store.clone(), settings.session.idle_timeout));
-        let verifier = verifier(settings)?;
+        let failover = Arc::new(failover(settings)?);
+        let lines = lines(settings, &state)?;
+        let metrics = Metrics::new();
+        let audit = Audit::new(state.store.clone(), metrics.clone());
         let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand);
         let pages = Arc::new(pages.map_err(|error| StartError::Pages(error.to_string()))?);
         let parts = Parts {
             store: state.store.clone(),
-            verifier: verifier.clone(),
+            failover: failover.clone(),
             clock: clock.clone(),
             keys: keys.clone(),
             master: state.master,
+            audit: audit.clone(),
         };
         let desk = Arc::new(Desk {
-            sign_in: SignIn::new(parts, settings),
+            sign_in: SignIn::new(parts, lines, settings),
             sessions: sessions.clone(),
             pages: pages.clone(),
             cookies: Names::new(settings.server.public_url.secure),
             clock: clock.clone(),
-            audit: Audit::new(state.store.clone()),
+            audit,
         });
         let office = BackOffice::new(back_office.handle().clone(), desk.clone(), keys.clone());
         let site = Arc::new(Site::new(settings, pages, clock.clone()));
@@ -174,13 +193,17 @@ impl Gateway {
             drain_timeout: settings.server.drain_timeout,
         };
         let (addresses, bound) = bind(settings)?;
-        observe(settings, &back_office, state.store.clone())?;
+        let observed = observe::Observed {
+            store: state.store.clone(),
+            failover: failover.clone(),
+            metrics,
+            spend: settings.spend,
+            clock: clock.clone(),
+        };
+        observe(settings, &back_office, observed)?;
         // The phone library compiles its tables on first use; nobody's first sign-in should pay for that.
         back_office.spawn_blocking(|| PhoneNumber::parse("+14155550100", None).map(|number| number.region()));
-        let greeted = back_office.block_on(async { tokio::time::timeout(PROBE, greet(&*verifier)).await });
-        if greeted.is_err() {
-            tracing::warn!(provider = verifier.name(), "the provider does not answer; codes may not go out");
-        }
+        back_office.block_on(greet_all(&failover));
         keep_house(
             back_office.handle(),
             Household {
@@ -265,10 +288,14 @@ fn only_v6(settings: &Settings, listen: &Listen) -> bool {
     address.is_ipv6() && settings.server.listen.iter().any(is_its_v4)
 }
 
-fn observe(settings: &Settings, back_office: &Runtime, store: Arc<dyn Store>) -> Result<(), StartError> {
+fn observe(
+    settings: &Settings,
+    back_office: &Runtime,
+    observed: observe::Observed,
+) -> Result<(), StartError> {
     let address = settings.observe.listen;
     match back_office.block_on(tokio::net::TcpListener::bind(address)) {
-        Ok(listener) => drop(back_office.spawn(observe::serve(listener, store))),
+        Ok(listener) => drop(back_office.spawn(observe::serve(listener, observed))),
         Err(error) if settings.observe.explicit => {
             return Err(StartError::Listen(address.to_string(), error));
         }
@@ -279,8 +306,25 @@ fn observe(settings: &Settings, back_office: &Runtime, store: Arc<dyn Store>) ->
     Ok(())
 }
 
-/// Asks the provider whether it knows us, and how long its codes are. The gateway starts all the same: people with
-/// a session must not be shut out because the provider is down.
+/// Asks the providers whether they know us, and how long their codes are. The gateway starts all the same: people with
+/// a session must not be shut out because a provider is down.
+async fn greet_all(failover: &Failover) {
+    let greetings = failover.providers().map(|provider| async {
+        let greeted = tokio::time::timeout(PROBE, greet(&**provider)).await;
+        if greeted.is_err() {
+            let name = provider.name();
+            tracing::warn!(provider = name, "the provider does not answer; codes may not go out");
+        }
+    });
+    futures_util::future::join_all(greetings).await;
+    let lengths: Vec<u8> = failover.providers().map(|provider| provider.terms().code_length).collect();
+    if lengths.windows(2).any(|pair| pair[0] != pair[1]) {
+        let remedy =
+            "set code_length in [[provider]], or the length in the Verify Service, so that they agree";
+        tracing::warn!(?lengths, remedy, "the providers' codes differ in length");
+    }
+}
+
 async fn greet(verifier: &dyn Verifier) {
     let name = verifier.name();
     match verifier.probe().await {
@@ -288,7 +332,7 @@ async fn greet(verifier: &dyn Verifier) {
             tracing::info!(provider = name, code_length = terms.code_length, "the provider is there")
         }
         Err(error) if error.trouble == Trouble::Configuration => {
-            let remedy = "check account, token and service in [[provider]]; until then nobody gets a code";
+            let remedy = "check its credentials in [[provider]]; until then it sends no codes";
             tracing::error!(provider = name, %error, remedy, "the provider refuses us");
         }
         Err(error) => {
@@ -316,7 +360,7 @@ fn keep_house(office: &Handle, household: Household, settings: &Settings) {
         let mut ticks = tokio::time::interval(TIDY_EVERY);
         loop {
             ticks.tick().await;
-            desk.sign_in.tidy();
+            desk.sign_in.tidy().await;
             if let Err(error) = sessions.tidy(tidy_clock.now()).await {
                 tracing::warn!(%error, "the last use of sessions could not be written down");
             }

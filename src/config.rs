@@ -1,21 +1,26 @@
 //! From a file to [`Settings`] that cannot be wrong, or to every problem of the file at once.
 
+mod lookup;
 mod provider;
 mod reader;
 mod route;
 mod secret;
 mod sections;
+mod spend;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-pub use provider::{Credentials, Provider, Twilio};
+pub use lookup::{Lookup, OnFailure};
+pub use provider::{Account, Credentials, Provider, Twilio, Vonage, VonageCredentials, VonageV1};
 pub use reader::Problem;
 pub use route::{Route, Upstream};
 pub use sections::{
     Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session, Store,
     TlsFiles,
 };
+
+pub use spend::Spend;
 
 use reader::Document;
 
@@ -26,8 +31,12 @@ pub struct Settings {
     pub server: Server,
     /// What lies behind, at least one.
     pub routes: Vec<Route>,
-    /// Who sends codes.
-    pub provider: Provider,
+    /// Who sends codes, the first choice first; at least one.
+    pub providers: Vec<Provider>,
+    /// Who is asked what kind of line a number is.
+    pub lookup: Option<Lookup>,
+    /// What messages may cost.
+    pub spend: Spend,
     /// How people are challenged.
     pub challenge: Challenge,
     /// How long they stay.
@@ -100,7 +109,9 @@ fn read(document: &Document<'_>) -> Option<Settings> {
     let state_directory = server.as_ref().map(|server| server.state_directory.clone()).unwrap_or_default();
     let settings = (
         route::routes(&top, host.as_deref()),
-        provider::provider(&top),
+        provider::providers(&top),
+        lookup::lookup(&top.section("lookup")),
+        spend::spend(&top.section("spend")),
         sections::challenge(&top.section("challenge"), host.as_deref()),
         sections::session(&top.section("session")),
         sections::limits(&top.section("limits")),
@@ -109,11 +120,13 @@ fn read(document: &Document<'_>) -> Option<Settings> {
         sections::log(&top.section("log")),
     );
     top.finish();
-    let (routes, provider, challenge, session, limits, store, observe, log) = settings;
+    let (routes, providers, lookup, spend, challenge, session, limits, store, observe, log) = settings;
     Some(Settings {
         server: server?,
         routes: routes?,
-        provider: provider?,
+        providers: providers?,
+        lookup,
+        spend,
         challenge: challenge?,
         session: session?,
         limits: limits?,

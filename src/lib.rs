@@ -11,6 +11,7 @@ pub mod crypto;
 pub mod domain;
 pub mod gateway;
 pub mod message;
+pub mod metrics;
 pub mod pages;
 pub mod proxy;
 pub mod server;

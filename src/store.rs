@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::challenge::{Approval, Challenge, Channel, Closed, Delivery, State, Subject};
+use crate::domain::challenge::{Approval, Challenge, Channel, Closed, Delivery, Holder, State, Subject};
 use crate::domain::event::Event;
 use crate::domain::id::{ChallengeId, SessionId};
 use crate::domain::limits::{FailureStop, Failures, Rate};
+use crate::domain::line::Line;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::session::{Session, SessionEnd};
+use crate::domain::spend::{Budget, Conversion, Stop};
 use crate::domain::time::Timestamp;
 use crate::domain::user::{User, UserId, UserName};
 
@@ -106,6 +108,61 @@ pub enum Opened {
     Joined(Challenge),
 }
 
+/// What became of a message.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// Whether it is on its way.
+    pub delivery: Delivery,
+    /// Who holds its code; none leaves it with whoever held it.
+    pub holder: Option<Holder>,
+    /// How long its code is; none leaves it as it was.
+    pub code_length: Option<u8>,
+}
+
+/// A message to be counted before it is sent.
+#[derive(Clone, Debug)]
+pub struct Reservation {
+    /// Whether it is sent. A stranger's is judged like everybody's, and counted as theirs only: it costs nothing.
+    pub real: bool,
+    /// Whether it is the first of its challenge.
+    pub first: bool,
+    /// When its challenge began.
+    pub began_at: Timestamp,
+    /// The budgets of the gateway.
+    pub gateway: Vec<Budget>,
+    /// The budgets of the user, or of what a stranger typed.
+    pub user: Vec<Budget>,
+    /// How often messages go to numbers that begin alike; none for a stranger's, which goes nowhere.
+    pub prefix: Option<Spend>,
+    /// How many codes must come back.
+    pub conversion: Conversion,
+}
+
+impl Reservation {
+    /// The budgets it must fit into.
+    pub fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        self.gateway.iter().chain(&self.user)
+    }
+
+    /// The budgets it is counted in.
+    pub fn counted(&self) -> impl Iterator<Item = &Budget> {
+        self.gateway.iter().filter(|_| self.real).chain(&self.user)
+    }
+}
+
+/// Where the spend guard stands.
+#[derive(Clone, Debug)]
+pub struct SpendStatus {
+    /// Messages counted in each of the budgets that were asked for.
+    pub used: Vec<u32>,
+    /// Challenges whose code was sent, of the window that counts.
+    pub sent: u32,
+    /// How many of their codes were typed.
+    pub entered: u32,
+    /// The guards that closed sending, and until when.
+    pub closures: Vec<(String, Timestamp)>,
+}
+
 /// Why nothing further is done with a challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -182,6 +239,23 @@ pub struct Recorded {
     pub client: String,
     /// What else.
     pub detail: String,
+    /// The call to a provider it tells of.
+    pub message: Option<RecordedMessage>,
+}
+
+/// A call to a provider as it was written down.
+#[derive(Clone, Debug)]
+pub struct RecordedMessage {
+    /// The provider.
+    pub provider: String,
+    /// How the code went.
+    pub channel: Option<String>,
+    /// The provider's own name for it.
+    pub handle: Option<String>,
+    /// The masked number.
+    pub recipient: Option<String>,
+    /// What it came to.
+    pub outcome: Option<String>,
 }
 
 /// The store. `Err` means that it could not do its work, never that the answer is no.
@@ -221,7 +295,12 @@ pub trait Store: Debug + Send + Sync {
         now: Timestamp,
     ) -> Answer<'_, Result<Challenge, Refused>>;
     /// Records what became of the last message, for this challenge and those that joined it.
-    fn record_delivery(&self, id: ChallengeId, delivery: Delivery, handle: Option<String>) -> Answer<'_, ()>;
+    fn record_delivery(&self, id: ChallengeId, delivered: Delivered) -> Answer<'_, ()>;
+    /// The last message did not go out, whoever it was for: a later one leaves the challenge as it was before, the
+    /// first one ends it and those that joined it.
+    fn undo_sending(&self, id: ChallengeId, before: Option<Challenge>) -> Answer<'_, ()>;
+    /// Codes whose time is over and that nobody typed, each once: their holders may have to be told.
+    fn take_abandoned(&self, now: Timestamp) -> Answer<'_, Vec<Holder>>;
     /// Counts a check against the challenge, its rate and its subject's failures, before anybody looks at the code.
     fn spend_check(
         &self,
@@ -246,6 +325,20 @@ pub trait Store: Debug + Send + Sync {
         new: NewSession,
         now: Timestamp,
     ) -> Answer<'_, Option<Session>>;
+
+    /// Counts a message in all its budgets, or in none and says what stopped it.
+    fn reserve_message(&self, wanted: Reservation, now: Timestamp) -> Answer<'_, Result<(), Stop>>;
+    /// Takes a reservation back: nothing went out.
+    fn refund_message(&self, taken: Reservation) -> Answer<'_, ()>;
+    /// How full these budgets are, and what is closed.
+    fn spend_status(&self, budgets: Vec<Budget>, rule: Conversion, now: Timestamp)
+    -> Answer<'_, SpendStatus>;
+    /// Opens sending again; whether it was closed.
+    fn reopen_sending(&self) -> Answer<'_, bool>;
+    /// What is known of a line, by the keyed hash of its number.
+    fn line(&self, number: String) -> Answer<'_, Line>;
+    /// Keeps what was learned of a line.
+    fn remember_line(&self, number: String, line: Line) -> Answer<'_, ()>;
 
     /// One session, ended or not.
     fn session(&self, id: SessionId) -> Answer<'_, Option<Session>>;

@@ -1,6 +1,10 @@
 //! Whoever checks an authenticator. One narrow trait; a provider's words stop at its adapter.
 
+mod breaker;
+pub mod failover;
+pub mod lookup;
 pub mod twilio;
+mod wire;
 
 use std::fmt::{self, Debug};
 use std::time::Duration;
@@ -15,14 +19,20 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, VerifierError>>;
 
 /// Sends codes to phones and checks what people type.
 pub trait Verifier: Debug + Send + Sync {
-    /// Its name in the log.
-    fn name(&self) -> &'static str;
+    /// Its name in configuration, store, log and audit trail.
+    fn name(&self) -> &str;
 
     /// What it promises about its codes; known before the first is sent.
     fn terms(&self) -> Terms;
 
-    /// Sends a code. Again for the same number, while a code of it lives, the same code is sent again.
+    /// Whether it can send codes this way.
+    fn offers(&self, channel: Channel) -> bool;
+
+    /// Sends a code to a number that has none under way.
     fn start<'a>(&'a self, to: &'a PhoneNumber, channel: Channel) -> Answer<'a, Sent>;
+
+    /// Sends the code under way once more, the same one where the provider can.
+    fn resend<'a>(&'a self, to: &'a PhoneNumber, channel: Channel, live: Live<'a>) -> Answer<'a, Sent>;
 
     /// Checks a code. `handle` is what [`Sent`] carried, when its answer was not lost.
     fn check<'a>(
@@ -32,11 +42,26 @@ pub trait Verifier: Debug + Send + Sync {
         code: &'a Code,
     ) -> Answer<'a, Verdict>;
 
+    /// Whether a check needs the handle; else the number will do.
+    fn needs_handle(&self) -> bool;
+
     /// Forgets a code, so that a new one can be sent.
     fn cancel<'a>(&'a self, handle: &'a str) -> Answer<'a, ()>;
 
+    /// Whether a code that nobody typed must be cancelled, or the provider would send it again by itself.
+    fn goes_on_by_itself(&self) -> bool;
+
     /// Asks whether it is there and takes our credentials; costs nothing and sends nothing.
     fn probe(&self) -> Answer<'_, Terms>;
+}
+
+/// A code under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Live<'a> {
+    /// The provider's name for it, unless the answer that told it was lost.
+    pub handle: Option<&'a str>,
+    /// How it was sent last.
+    pub channel: Channel,
 }
 
 /// What a verifier promises about its codes.
@@ -99,6 +124,24 @@ impl Trouble {
         }
     }
 
+    /// Whether nothing was sent, so that another provider may be asked. Of a number that gets no more codes, has one
+    /// under way or cannot be reached this way, another provider would say the same.
+    pub const fn moves_on(self) -> bool {
+        match self {
+            Self::Throttled | Self::Configuration | Self::Down | Self::Blocked | Self::Refused => true,
+            Self::TooManySends
+            | Self::InFlight
+            | Self::InvalidNumber
+            | Self::ChannelUnsuitable
+            | Self::Ambiguous => false,
+        }
+    }
+
+    /// Whether it is the provider that is in trouble, and not one number.
+    pub const fn is_the_providers(self) -> bool {
+        matches!(self, Self::Throttled | Self::Configuration | Self::Down | Self::Ambiguous)
+    }
+
     /// Whether it is the same for everybody. All other trouble may be this number's own: it is told to the log and
     /// the help desk, not to the page, where it would tell that the number is known.
     pub const fn is_for_everybody(self) -> bool {
@@ -120,12 +163,24 @@ impl Trouble {
 pub struct VerifierError {
     /// In our words.
     pub trouble: Trouble,
-    /// The provider's own number for it.
-    pub code: Option<u32>,
+    /// The provider's own word or number for it.
+    pub code: Option<String>,
     /// The HTTP status, when there was an answer.
     pub status: Option<u16>,
     /// When it wants to be asked again.
     pub retry_after: Option<Duration>,
+}
+
+impl VerifierError {
+    /// Nobody is there.
+    pub const fn down() -> Self {
+        Self { trouble: Trouble::Down, code: None, status: None, retry_after: None }
+    }
+
+    /// Whether the call never reached the provider.
+    pub fn never_left(&self) -> bool {
+        self.trouble == Trouble::Down && self.status.is_none()
+    }
 }
 
 impl fmt::Display for VerifierError {
@@ -134,6 +189,6 @@ impl fmt::Display for VerifierError {
         if let Some(status) = self.status {
             write!(f, ", HTTP status {status}")?;
         }
-        self.code.map_or(Ok(()), |code| write!(f, ", error {code}"))
+        self.code.as_ref().map_or(Ok(()), |code| write!(f, ", error {code}"))
     }
 }

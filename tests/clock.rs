@@ -12,20 +12,21 @@ use tokio::net::TcpListener;
 use vestibule::access::keys::Keys;
 use vestibule::access::sessions::Sessions;
 use vestibule::access::sign_in::{Cause, Failure, Identity, Parts, SignIn, SignedIn};
-use vestibule::app::State;
+use vestibule::app::{self, State};
+use vestibule::audit::Audit;
 use vestibule::clock::{Clock as _, ManualClock};
-use vestibule::config::{Provider, Purpose, Settings};
+use vestibule::config::{Account, Purpose, Settings};
 use vestibule::domain::challenge::{Challenge, Channel, Subject};
 use vestibule::domain::id::ChallengeId;
 use vestibule::domain::return_to::ReturnTo;
 use vestibule::domain::session::SessionEnd;
 use vestibule::domain::time::Timestamp;
 use vestibule::domain::user::UserId;
+use vestibule::metrics::Metrics;
 use vestibule::simulator::SentCode;
 use vestibule::simulator::twilio::{Options, Simulator};
 use vestibule::store::{NewUser, Store, UserChange, UserKey};
-use vestibule::verifier::Verifier;
-use vestibule::verifier::twilio::Twilio;
+use vestibule::verifier::failover::Failover;
 
 const ALICE: &str = "+14155550100";
 const STRANGER: &str = "+14155550199";
@@ -41,7 +42,7 @@ struct World {
     sessions: Arc<Sessions>,
     keys: Arc<Keys>,
     sign_in: SignIn,
-    verifier: Arc<dyn Verifier>,
+    failover: Arc<Failover>,
     /// The newest challenge of alice.
     last: Mutex<Option<ChallengeId>>,
     settings: Settings,
@@ -75,22 +76,23 @@ impl World {
         let State { store, master } = State::open(&settings).unwrap();
         let keys = Arc::new(Keys::open(store.clone(), master.clone(), &*clock).await.unwrap());
         let sessions = Arc::new(Sessions::new(store.clone(), settings.session.idle_timeout));
-        let Provider::Twilio(twilio) = &settings.provider;
-        let verifier: Arc<dyn Verifier> = Arc::new(Twilio::new(twilio, "Test").unwrap());
+        let failover = Arc::new(app::failover(&settings).unwrap());
+        let lines = app::lines(&settings, &State { store: store.clone(), master: master.clone() }).unwrap();
         let parts = Parts {
             store: store.clone(),
-            verifier: verifier.clone(),
+            failover: failover.clone(),
             clock: clock.clone(),
             keys: keys.clone(),
             master,
+            audit: Audit::new(store.clone(), Metrics::new()),
         };
-        let sign_in = SignIn::new(parts, &settings);
-        Self { clock, store, sessions, keys, sign_in, verifier, last: Mutex::default(), settings, sent }
+        let sign_in = SignIn::new(parts, lines, &settings);
+        Self { clock, store, sessions, keys, sign_in, failover, last: Mutex::default(), settings, sent }
     }
 
     /// The same files and the same hour, another process.
     async fn restarted(self, directory: &Path, limits: &str) -> Self {
-        let Provider::Twilio(twilio) = &self.settings.provider;
+        let Account::Twilio(twilio) = &self.settings.providers[0].account else { panic!("one Twilio") };
         let (url, clock, sent) = (twilio.base_url.clone(), self.clock.clone(), self.sent.clone());
         drop(self);
         Self::open(directory, limits, &url, clock, sent).await
@@ -101,8 +103,8 @@ impl World {
         self.clock.advance(Duration::from_secs(seconds));
         let last = *self.last.lock().unwrap();
         if let Some(last) = last.filter(|_| seconds >= 600) {
-            let handle = self.store.challenge(last).await.unwrap().and_then(|challenge| challenge.handle);
-            let _ = self.verifier.cancel(handle.as_deref().unwrap_or("VE")).await;
+            let holder = self.store.challenge(last).await.unwrap().and_then(|challenge| challenge.holder);
+            let _ = self.failover.cancel(&holder.unwrap()).await;
         }
     }
 

@@ -5,8 +5,11 @@
 
 mod failure;
 mod identify;
-mod provider;
+mod pending;
+mod providers;
+mod sender;
 mod start;
+mod trail;
 mod verify;
 
 use std::net::IpAddr;
@@ -18,27 +21,33 @@ pub use identify::Identity;
 
 use super::addresses::Addresses;
 use super::keys::Keys;
+use super::lines::Lines;
+use super::spend_guard::SpendGuard;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config;
-use crate::crypto::{self, MasterKey};
+use crate::crypto::MasterKey;
 use crate::domain::challenge::{Challenge, Channel, State};
-use crate::domain::event::{Event, What};
-use crate::domain::id::{ChallengeId, Reference};
+use crate::domain::id::ChallengeId;
 use crate::domain::limits::Rate;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::session::Session;
-use crate::domain::user::UserName;
 use crate::store::{Store, StoreError};
-use crate::verifier::Verifier;
-use provider::Provider;
+use crate::verifier::failover::Failover;
+use pending::Pending;
+use providers::Providers;
+use sender::Sender;
+use trail::{Trail, Writer};
 
 /// Lets people sign in.
 #[derive(Debug)]
 pub struct SignIn {
     parts: Parts,
-    audit: Audit,
-    provider: Arc<Provider>,
+    writer: Writer,
+    guard: Arc<SpendGuard>,
+    providers: Arc<Providers>,
+    sender: Arc<Sender>,
+    pending: Pending,
     challenge: config::Challenge,
     limits: config::Limits,
     session: config::Session,
@@ -53,14 +62,16 @@ pub struct SignIn {
 pub struct Parts {
     /// Remembers.
     pub store: Arc<dyn Store>,
-    /// Sends and checks codes.
-    pub verifier: Arc<dyn Verifier>,
+    /// Send and check codes.
+    pub failover: Arc<Failover>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Signs tokens.
     pub keys: Arc<Keys>,
     /// Hashes what strangers type.
     pub master: Arc<MasterKey>,
+    /// Writes down what happens.
+    pub audit: Audit,
 }
 
 /// Somebody is in.
@@ -76,10 +87,24 @@ pub struct SignedIn {
 
 impl SignIn {
     /// Signing in under these settings.
-    pub fn new(parts: Parts, settings: &config::Settings) -> Self {
+    pub fn new(parts: Parts, lines: Lines, settings: &config::Settings) -> Self {
+        let writer = Writer::new(parts.audit.clone(), parts.clock.clone());
+        let guard = Arc::new(SpendGuard::new(parts.store.clone(), parts.master.clone(), settings.spend));
+        let providers = Arc::new(Providers::new(parts.failover.clone()));
+        let sender = Sender {
+            store: parts.store.clone(),
+            providers: providers.clone(),
+            guard: guard.clone(),
+            lines,
+            writer: writer.clone(),
+            challenge: settings.challenge.clone(),
+        };
         Self {
-            audit: Audit::new(parts.store.clone()),
-            provider: Arc::new(Provider::new(parts.verifier.clone())),
+            writer,
+            guard,
+            providers,
+            sender: Arc::new(sender),
+            pending: Pending::default(),
             challenge: settings.challenge.clone(),
             limits: settings.limits,
             session: settings.session,
@@ -90,9 +115,10 @@ impl SignIn {
         }
     }
 
-    /// The ways a code can be sent, the usual one first.
-    pub fn channels(&self) -> &[Channel] {
-        &self.challenge.channels
+    /// The ways a code of a challenge can be sent, the usual one first.
+    pub fn channels(&self, challenge: &Challenge) -> Vec<Channel> {
+        let fits = |channel: &&Channel| !challenge.landline || **channel == Channel::Call;
+        self.challenge.channels.iter().filter(fits).copied().collect()
     }
 
     /// A challenge under way.
@@ -105,29 +131,24 @@ impl SignIn {
         self.parts.store.close_challenge(id, State::Cancelled).await
     }
 
-    /// Forgets client addresses that have waited long enough.
-    pub fn tidy(&self) {
+    /// Forgets what was counted long enough ago, and has providers forget codes that nobody typed.
+    pub async fn tidy(&self) {
         self.starts.tidy();
         self.checks.tidy();
         self.noted.tidy();
-    }
-
-    async fn record(&self, what: What, trail: &Trail, detail: impl Into<String>) {
-        let event = Event {
-            at: self.parts.clock.now(),
-            what,
-            reference: Some(trail.reference),
-            user: trail.user.as_ref().map(UserName::to_string),
-            client: trail.client.to_string(),
-            detail: detail.into(),
-        };
-        self.audit.record(event).await;
+        self.guard.tidy();
+        if let Err(error) = self.sender.release_abandoned().await {
+            tracing::warn!(%error, "codes that nobody typed could not be looked for");
+        }
     }
 
     /// Gives a cause its reference, and writes both down.
     async fn fail(&self, cause: Cause, trail: &Trail) -> Failure {
         if let Some(what) = cause.event() {
-            self.record(what, trail, cause.to_string()).await;
+            match trail.call.clone() {
+                Some(call) => self.writer.note_call(what, trail, cause.to_string(), call).await,
+                None => self.writer.note(what, trail, cause.to_string()).await,
+            }
         }
         Failure { cause, reference: Some(trail.reference) }
     }
@@ -144,26 +165,3 @@ impl SignIn {
 }
 
 const NOTED: Rate = Rate::new(1, Duration::from_secs(60));
-
-/// Whom and what the audit trail is about, beside what happened.
-#[derive(Debug)]
-struct Trail {
-    reference: Reference,
-    user: Option<UserName>,
-    client: IpAddr,
-}
-
-impl Trail {
-    /// A trail that begins here.
-    fn new(client: IpAddr) -> Self {
-        Self { reference: Reference::from_random(crypto::random()), user: None, client }
-    }
-
-    /// The trail of a challenge, where there is one.
-    fn of(challenge: Option<&Challenge>, client: IpAddr) -> Self {
-        challenge.map_or_else(
-            || Self::new(client),
-            |of| Self { reference: of.reference, user: of.user_name.clone(), client },
-        )
-    }
-}

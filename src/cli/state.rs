@@ -43,8 +43,15 @@ impl Work {
 
     /// Writes down what an administrator did.
     pub(super) fn record(&self, what: What, user: Option<String>, detail: String) -> Result<(), Failure> {
-        let event =
-            Event { at: self.now(), what, reference: None, user, client: "command line".to_owned(), detail };
+        let event = Event {
+            at: self.now(),
+            what,
+            reference: None,
+            user,
+            client: "command line".to_owned(),
+            detail,
+            message: None,
+        };
         self.wait(self.store().append_audit(vec![event]))
     }
 }

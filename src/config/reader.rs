@@ -256,6 +256,11 @@ impl<'d> Section<'d> {
     }
 }
 
+/// `true` or `false`.
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| "not a choice; write true or false".to_owned())
+}
+
 fn parsed<T: FromStr<Err: fmt::Display>>(value: &DeValue<'_>) -> Result<T, String> {
     let text = value.as_str().ok_or_else(|| "not a text; write it in quotes".to_owned())?;
     text.parse().map_err(|error: T::Err| error.to_string())

@@ -17,6 +17,8 @@ auth_token = { credential = "twilio-auth-token" }
 service_sid = "VA0123456789abcdef0123456789abcdef"
 "#;
 
+const VONAGE_V1: &str = "kind = \"vonage-v1\"\napi_key = \"abc12345\"\napi_secret = { env = \"A\" }\n";
+
 fn problems(text: &str) -> Vec<String> {
     let list = Settings::parse(text, Purpose::Administer).err().unwrap_or_default();
     list.iter().map(ToString::to_string).collect()
@@ -68,7 +70,7 @@ fn each_mistake_has_its_reason_and_remedy() {
     for (said, expected) in [
         (
             changed("kind = \"twilio\"", "kind = \"carrier-pigeon\""),
-            "provider.kind: not known; write \"twilio\"",
+            "provider.kind: not known; write \"twilio\" or \"vonage\" or \"vonage-v1\"",
         ),
         (changed("kind = \"twilio\"\n", ""), "provider.kind: missing"),
         (changed("[\"http://127.0.0.1:9000\"]", "[]"), "route.upstream: missing"),
@@ -86,6 +88,29 @@ fn each_mistake_has_its_reason_and_remedy() {
         ),
         (changed("AC0123", "XX0123"), "provider.account_sid: not a SID; it is AC and 32 hexadecimal digits"),
         (changed("service_sid", "service"), "provider.service_sid: missing"),
+        (
+            with("[[provider]]\nkind = \"vonage\"\n"),
+            "no complete credentials; give application_id and private_key, or",
+        ),
+        (
+            with("[[provider]]\nkind = \"vonage\"\napplication_id = \"x\"\nprivate_key = { env = \"A\" }\n"),
+            "provider[2].application_id: not an application id; copy the UUID",
+        ),
+        (
+            with(&format!("[[provider]]\n{VONAGE_V1}code_length = 5\n")),
+            "not a length it can send; write one of 4, 6",
+        ),
+        (
+            with(&format!("[[provider]]\n{VONAGE_V1}[[provider]]\n{VONAGE_V1}")),
+            "another [[provider]] is called so",
+        ),
+        (with(&format!("[[provider]]\n{VONAGE_V1}name = \"A b\"\n")), "provider[2].name: not a name"),
+        (with("[[provider]]\nkind = \"vonage-v1\"\napi_key = \"abc12345\"\n"), "give api_key and api_secret"),
+        (with("[spend]\nconversion_window = \"5m\"\n"), "spend.conversion_window: too short to tell"),
+        (with("[spend]\nmessages_per_day = -1\n"), "spend.messages_per_day: not a number"),
+        (with("[lookup]\nkind = \"twilio\"\n"), "lookup.on_failure: missing; write \"allow\" or \"refuse\""),
+        (with("[lookup]\nline_type = false\n"), "lookup.line_type: nothing is asked"),
+        (with("[lookup]\nline_type = \"yes\"\n"), "lookup.line_type: not a choice; write true or false"),
         (
             changed("[\"http://127.0.0.1:9000\"]", "[\"https://127.0.0.1\"]"),
             "route.upstream: this version speaks plain http",
@@ -160,13 +185,19 @@ fn the_example_names_every_key_with_its_default() {
         Document::parse(&uncommented, Purpose::Administer).unwrap_or_else(|problems| panic!("{problems:#?}"));
     let settings = read(&document);
     // Either way of giving credentials is in it; which one is live does not matter here.
-    let absent: Vec<_> =
-        document.absent().into_iter().filter(|key| !key.starts_with("provider.api_key")).collect();
+    let alternatives = ["api_key_sid", "api_key_secret", "api_key", "api_secret"];
+    let other = |key: &String| alternatives.contains(&key.rsplit('.').next().unwrap_or_default());
+    let absent: Vec<_> = document.absent().into_iter().filter(|key| !other(key)).collect();
     assert_eq!(absent, Vec::<String>::new(), "not in config.toml.example");
-    assert!(EXAMPLE.contains("api_key_sid") && EXAMPLE.contains("api_key_secret"));
+    assert!(alternatives.iter().all(|key| EXAMPLE.contains(&format!("## {key} = "))));
     let settings = document.into_result(settings).unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert_eq!(settings.limits, as_it_stands.limits);
     assert_eq!(settings.session, as_it_stands.session);
+    assert_eq!(settings.spend, as_it_stands.spend);
+    let names: Vec<_> = settings.providers.iter().map(|provider| provider.name.as_str()).collect();
+    assert_eq!(names, ["twilio", "vonage", "vonage-v1"]);
+    let lookup = settings.lookup.unwrap();
+    assert_eq!((lookup.line_type, lookup.sim_swap, lookup.timeout.as_secs()), (true, false, 2));
     assert_eq!(settings.server.drain_timeout, as_it_stands.server.drain_timeout);
     assert_eq!(settings.server.max_connections, as_it_stands.server.max_connections);
     assert_eq!(settings.challenge.channels, as_it_stands.challenge.channels);
@@ -180,13 +211,16 @@ fn the_example_names_every_key_with_its_default() {
 /// stay off.
 fn uncommented(text: &str) -> String {
     let switch = |line: &str| {
+        if let Some(line) = line.strip_prefix('#').filter(|rest| !rest.starts_with([' ', '#'])) {
+            return line.to_owned();
+        }
         let bare = line.strip_prefix("# ").or_else(|| line.strip_prefix("## ")).filter(|rest| {
             let key = rest.split(" = ").next().unwrap_or_default();
             rest.contains(" = ")
                 && !key.is_empty()
                 && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
         });
-        let off = |rest: &&str| !rest.starts_with("api_key_") && !rest.starts_with("templates = ");
+        let off = |rest: &&str| !rest.starts_with("api_") && !rest.starts_with("templates = ");
         bare.filter(off).map_or_else(|| line.to_owned(), str::to_owned)
     };
     // The reader wants an existing directory for templates; any will do.

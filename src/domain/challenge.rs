@@ -38,13 +38,16 @@ impl Channel {
             Self::Whatsapp => "otp",
         }
     }
+
+    /// Every way there is.
+    pub const ALL: [Self; 3] = [Self::Sms, Self::Call, Self::Whatsapp];
 }
 
 impl FromStr for Channel {
     type Err = NotAChannel;
 
     fn from_str(text: &str) -> Result<Self, NotAChannel> {
-        [Self::Sms, Self::Call, Self::Whatsapp].into_iter().find(|c| c.as_str() == text).ok_or(NotAChannel)
+        Self::ALL.into_iter().find(|c| c.as_str() == text).ok_or(NotAChannel)
     }
 }
 
@@ -165,6 +168,15 @@ impl State {
     }
 }
 
+/// Who holds the code of a challenge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The provider, by its name in the configuration.
+    pub provider: String,
+    /// The provider's own name for the code, once known.
+    pub handle: Option<String>,
+}
+
 /// What is known of the last message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -233,8 +245,10 @@ pub struct Challenge {
     pub state: State,
     /// What is known of the last message.
     pub delivery: Delivery,
-    /// The provider's own name for it, once known.
-    pub handle: Option<String>,
+    /// Who holds its code, once somebody was asked to send one. Of a stranger's: who would have been.
+    pub holder: Option<Holder>,
+    /// Whether the number that was typed is one of a landline, which gets calls only.
+    pub landline: bool,
 }
 
 /// Why no code is looked at.
@@ -307,6 +321,18 @@ pub enum Verdict {
     GoneOrExpired,
 }
 
+impl Verdict {
+    /// The word for it in log, audit trail and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::WrongCode => "wrong_code",
+            Self::TooManyChecks => "too_many_checks",
+            Self::GoneOrExpired => "gone_or_expired",
+        }
+    }
+}
+
 /// The proof that a verifier approved the code of one challenge. Only [`Challenge::judge`] makes one, and the
 /// store opens a session for nothing else.
 #[derive(Debug)]
@@ -314,6 +340,7 @@ pub struct Approval {
     challenge: ChallengeId,
     user: UserId,
     channel: Channel,
+    began_at: Timestamp,
 }
 
 impl Approval {
@@ -331,6 +358,11 @@ impl Approval {
     pub const fn channel(&self) -> Channel {
         self.channel
     }
+
+    /// When the challenge began.
+    pub const fn began_at(&self) -> Timestamp {
+        self.began_at
+    }
 }
 
 impl Challenge {
@@ -338,7 +370,7 @@ impl Challenge {
     pub fn judge(&self, verdict: Verdict) -> Result<Approval, Verdict> {
         match (verdict, self.user) {
             (Verdict::Approved, Some(user)) => {
-                Ok(Approval { challenge: self.id, user, channel: self.channel })
+                Ok(Approval { challenge: self.id, user, channel: self.channel, began_at: self.created_at })
             }
             (Verdict::Approved, None) => Err(Verdict::WrongCode),
             (other, _) => Err(other),
@@ -373,7 +405,8 @@ mod tests {
             code_length: 6,
             state: State::Open,
             delivery: Delivery::Sent,
-            handle: None,
+            holder: None,
+            landline: false,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What the audit trail records.
 
+use super::challenge::Channel;
 use super::id::Reference;
+use super::spend::Guard;
 use super::time::Timestamp;
 
 /// What happened.
@@ -22,6 +24,10 @@ pub enum What {
     InputRefused,
     /// A limit stopped somebody.
     LimitReached,
+    /// The spend guard stopped a message.
+    GuardTripped(Guard),
+    /// A line gets no codes, or not this way.
+    NumberRefused,
     /// A session began.
     SessionOpened,
     /// Sessions ended before their time.
@@ -44,6 +50,8 @@ impl What {
             Self::CheckFailed => "check_failed",
             Self::InputRefused => "input_refused",
             Self::LimitReached => "limit_reached",
+            Self::GuardTripped(_) => "guard_tripped",
+            Self::NumberRefused => "number_refused",
             Self::SessionOpened => "session_opened",
             Self::SessionEnded => "session_ended",
             Self::UserChanged => "user_changed",
@@ -67,4 +75,21 @@ pub struct Event {
     pub client: String,
     /// In a few words, what else is worth knowing.
     pub detail: String,
+    /// The call to a provider it tells of.
+    pub message: Option<Message>,
+}
+
+/// One call to a provider about one code.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The provider.
+    pub provider: String,
+    /// How the code goes.
+    pub channel: Channel,
+    /// The provider's own name for the code, by which its support finds it.
+    pub handle: Option<String>,
+    /// The masked number.
+    pub recipient: String,
+    /// What it came to, in our words.
+    pub outcome: &'static str,
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use phonenumber::country;
 
+use super::line::LineKind;
+
 /// An E.164 number, `+14155550100` (ITU-T E.164: at most fifteen digits). `Debug` and [`PhoneNumber::masked`]
 /// show the last two digits only; the whole is had by asking for it with [`PhoneNumber::as_e164`].
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -68,9 +70,21 @@ impl PhoneNumber {
         phonenumber::parse(None, &self.0).ok()?.country().id().map(Region)
     }
 
-    /// Its country calling code, `1` of `+1…`.
-    pub fn country_code(&self) -> Option<u16> {
-        Some(phonenumber::parse(None, &self.0).ok()?.country().code())
+    /// What kind of line its country's numbering plan says it is, where its digits tell.
+    pub fn kind(&self) -> Option<LineKind> {
+        use phonenumber::{Type, metadata::DATABASE};
+        match phonenumber::parse(None, &self.0).ok()?.number_type(&DATABASE) {
+            Type::FixedLine => Some(LineKind::Landline),
+            Type::Mobile => Some(LineKind::Mobile),
+            Type::PremiumRate
+            | Type::SharedCost
+            | Type::TollFree
+            | Type::Uan
+            | Type::Pager
+            | Type::Voicemail
+            | Type::PersonalNumber => Some(LineKind::Special),
+            _ => None,
+        }
     }
 }
 
@@ -178,7 +192,16 @@ mod tests {
     fn a_number_knows_its_country() {
         let number: PhoneNumber = "+4915123456789".parse().unwrap();
         assert_eq!(number.region(), region("DE"));
-        assert_eq!(number.country_code(), Some(49));
+    }
+
+    #[test]
+    fn a_numbering_plan_tells_landlines_where_it_can() {
+        let kind = |text: &str| text.parse::<PhoneNumber>().unwrap().kind();
+        assert_eq!(kind("+4915123456789"), Some(LineKind::Mobile));
+        assert_eq!(kind("+493012345678"), Some(LineKind::Landline));
+        assert_eq!(kind("+14155550100"), None, "in North America the digits do not tell");
+        assert_eq!(kind("+499001234567"), Some(LineKind::Special));
+        assert_eq!(kind("+18005550100"), Some(LineKind::Special));
     }
 
     proptest! {

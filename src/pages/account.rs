@@ -33,7 +33,15 @@ impl Desk {
             let (user, client) = (Some(session.user().to_string()), visit.client.to_string());
             let detail = SessionEnd::SignedOut.as_str().to_owned();
             self.audit
-                .record(Event { at: now, what: What::SessionEnded, reference: None, user, client, detail })
+                .record(Event {
+                    at: now,
+                    what: What::SessionEnded,
+                    reference: None,
+                    user,
+                    client,
+                    detail,
+                    message: None,
+                })
                 .await;
         }
         let page = self.pages.render("signed_out.html", StatusCode::OK, None, None, context! {});

@@ -124,6 +124,7 @@ impl Desk {
             Cause::WrongCode(_) => Ok(reply::see_other(&challenge_page(&[(WRONG, "1"), goal]))),
             Cause::Phone(_)
             | Cause::Region
+            | Cause::NumberKind
             | Cause::Name
             | Cause::MalformedCode(_)
             | Cause::TooManyRequests(_)
@@ -137,6 +138,7 @@ impl Desk {
             | Cause::Channel
             | Cause::ProviderDown
             | Cause::ProviderBusy(_)
+            | Cause::SendingClosed(_)
             | Cause::Store(_) => self.show_failure(before, &failure.cause, return_to).await,
         }
     }

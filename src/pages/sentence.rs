@@ -17,6 +17,7 @@ impl Pages {
                 words.fill("message.phone_needs_country", &[("example", "+1 415 555 0100".to_owned())])
             }
             Cause::Region => words.text("message.region_not_allowed"),
+            Cause::NumberKind => words.text("message.number_not_supported"),
             Cause::Name => words.text("message.invalid_name"),
             Cause::MalformedCode(digits) => {
                 words.fill("message.malformed_code", &[("count", digits.to_string())])
@@ -26,6 +27,7 @@ impl Pages {
             Cause::ResendTooSoon(wait) => self.waiting("message.resend_too_soon", *wait),
             Cause::TooManyFailures(wait) => self.waiting("message.too_many_failures", *wait),
             Cause::ProviderBusy(wait) => self.waiting("message.provider_busy", *wait),
+            Cause::SendingClosed(wait) => self.waiting("message.sending_closed", *wait),
             Cause::CodesClosed => words.text("message.codes_closed"),
             Cause::WrongCode(left) => words.fill("message.wrong_code", &[("count", left.to_string())]),
             Cause::TooManyChecks(_) => words.text("message.too_many_codes_checked"),
@@ -59,12 +61,14 @@ pub(crate) const fn status(cause: &Cause) -> StatusCode {
         Cause::WrongCode(_) | Cause::Expired | Cause::AlreadyUsed | Cause::Unknown => {
             StatusCode::UNAUTHORIZED
         }
-        Cause::Region | Cause::CodesClosed => StatusCode::FORBIDDEN,
+        Cause::Region | Cause::NumberKind | Cause::CodesClosed => StatusCode::FORBIDDEN,
         Cause::TooManyRequests(_)
         | Cause::TooManyAttempts(_)
         | Cause::ResendTooSoon(_)
         | Cause::TooManyFailures(_)
         | Cause::TooManyChecks(_) => StatusCode::TOO_MANY_REQUESTS,
-        Cause::ProviderDown | Cause::ProviderBusy(_) | Cause::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Cause::ProviderDown | Cause::ProviderBusy(_) | Cause::SendingClosed(_) | Cause::Store(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The observe listener: is it alive, is it ready. For monitors on this machine, never for people.
+//! The observe listener: is it alive, is it ready, and how much of what. For monitors on this machine, never for people.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,21 +13,43 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
+use crate::access::spend_guard::gateway_budgets;
+use crate::clock::Clock;
+use crate::config;
+use crate::domain::spend::Guard;
+use crate::metrics::{MEDIA_TYPE, Metrics};
 use crate::store::Store;
+use crate::verifier::failover::Failover;
+
+/// What is told.
+#[derive(Debug)]
+pub struct Observed {
+    /// Whether it can be written.
+    pub store: Arc<dyn Store>,
+    /// Which providers are asked.
+    pub failover: Arc<Failover>,
+    /// What has been counted.
+    pub metrics: Metrics,
+    /// What messages may cost.
+    pub spend: config::Spend,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
 
 /// A monitor's request is here in so long.
 const HEAD: Duration = Duration::from_secs(10);
 
 /// Serves until dropped.
-pub async fn serve(listener: TcpListener, store: Arc<dyn Store>) {
+pub async fn serve(listener: TcpListener, observed: Observed) {
+    let observed = Arc::new(observed);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let store = store.clone();
+        let observed = observed.clone();
         tokio::spawn(async move {
-            let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, &*store).await));
+            let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, &observed).await));
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD);
             // A monitor that breaks off has its reasons.
@@ -36,11 +58,38 @@ pub async fn serve(listener: TcpListener, store: Arc<dyn Store>) {
     }
 }
 
-async fn answer(request: &Request<Incoming>, store: &dyn Store) -> Response<Full<Bytes>> {
+impl Observed {
+    async fn metrics(&self) -> Response<Full<Bytes>> {
+        for (provider, asked) in self.failover.health() {
+            self.metrics.set_health(provider, asked);
+        }
+        let budgets = gateway_budgets(&self.spend, self.clock.now());
+        let allowed = budgets.each_ref().map(|budget| budget.most);
+        let status = self.store.spend_status(budgets.into(), self.spend.conversion, self.clock.now()).await;
+        match status {
+            Ok(status) => {
+                for ((period, used), allowed) in ["day", "month"].into_iter().zip(status.used).zip(allowed) {
+                    self.metrics.set_messages(period, used, allowed);
+                }
+                let closed = status.closures.iter().any(|(guard, _)| guard == Guard::Conversion.as_str());
+                self.metrics.set_closed(Guard::Conversion, closed);
+            }
+            // What has been counted in memory is told all the same.
+            Err(error) => tracing::warn!(%error, "the spend guard's figures cannot be read"),
+        }
+        let mut response = text(StatusCode::OK, "");
+        *response.body_mut() = Full::from(self.metrics.text());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response
+    }
+}
+
+async fn answer(request: &Request<Incoming>, observed: &Observed) -> Response<Full<Bytes>> {
     match request.uri().path() {
+        "/metrics" => observed.metrics().await,
         "/health/live" => text(StatusCode::OK, "live\n"),
         // The writer too: a full or read-only disk lets nobody sign in.
-        "/health/ready" => match store.touch_sessions(Vec::new()).await {
+        "/health/ready" => match observed.store.touch_sessions(Vec::new()).await {
             Ok(()) => text(StatusCode::OK, "ready\n"),
             Err(error) => {
                 tracing::warn!(%error, "not ready");

@@ -3,10 +3,13 @@
 //! One thread writes and commits together what has queued up; another reads beside it. Nothing that an attacker
 //! could profit from forgetting is lost by a crash: `synchronous` is FULL.
 
+mod audit;
 mod challenges;
 mod keys;
+mod lines;
 mod rows;
 mod sessions;
+mod spend;
 mod users;
 
 use std::fmt;
@@ -21,14 +24,16 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{
-    Answer, Change, Conflict, NewSession, NewUser, Opened, Recorded, Refused, Spend, Store, StoreError,
-    StoredKey, UserChange, UserKey, Which,
+    Answer, Change, Conflict, Delivered, NewSession, NewUser, Opened, Recorded, Refused, Reservation, Spend,
+    SpendStatus, Store, StoreError, StoredKey, UserChange, UserKey, Which,
 };
-use crate::domain::challenge::{Approval, Challenge, Channel, Delivery, State, Subject};
+use crate::domain::challenge::{Approval, Challenge, Channel, Holder, State, Subject};
 use crate::domain::event::Event;
 use crate::domain::id::{ChallengeId, SessionId};
 use crate::domain::limits::{Failures, Rate};
+use crate::domain::line::Line;
 use crate::domain::session::{Session, SessionEnd};
+use crate::domain::spend::{Budget, Conversion, Stop};
 use crate::domain::time::Timestamp;
 use crate::domain::user::{User, UserName};
 
@@ -45,7 +50,8 @@ pub struct Sqlite {
 }
 
 /// The schema this version writes, one step a file.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../../migrations/sqlite/0001.sql"), include_str!("../../migrations/sqlite/0002.sql")];
 /// Commands that may wait; beyond that callers wait to ask.
 const QUEUE: usize = 1_024;
 /// Commands committed together.
@@ -133,8 +139,16 @@ impl Store for Sqlite {
         self.write(move |t| challenges::resend(t, id, channel, &spends, now))
     }
 
-    fn record_delivery(&self, id: ChallengeId, delivery: Delivery, handle: Option<String>) -> Answer<'_, ()> {
-        self.write(move |t| challenges::record_delivery(t, id, delivery, handle.as_deref()))
+    fn record_delivery(&self, id: ChallengeId, delivered: Delivered) -> Answer<'_, ()> {
+        self.write(move |t| challenges::record_delivery(t, id, &delivered))
+    }
+
+    fn undo_sending(&self, id: ChallengeId, before: Option<Challenge>) -> Answer<'_, ()> {
+        self.write(move |t| challenges::undo_sending(t, id, before.as_ref()))
+    }
+
+    fn take_abandoned(&self, now: Timestamp) -> Answer<'_, Vec<Holder>> {
+        self.write(move |t| challenges::take_abandoned(t, now))
     }
 
     fn spend_check(
@@ -171,6 +185,35 @@ impl Store for Sqlite {
         self.write(move |t| challenges::accept(t, &approval, &new, now))
     }
 
+    fn reserve_message(&self, wanted: Reservation, now: Timestamp) -> Answer<'_, Result<(), Stop>> {
+        self.write(move |t| spend::reserve(t, &wanted, now))
+    }
+
+    fn refund_message(&self, taken: Reservation) -> Answer<'_, ()> {
+        self.write(move |t| spend::refund(t, &taken))
+    }
+
+    fn spend_status(
+        &self,
+        budgets: Vec<Budget>,
+        rule: Conversion,
+        now: Timestamp,
+    ) -> Answer<'_, SpendStatus> {
+        self.read(move |t| spend::status(t, &budgets, &rule, now))
+    }
+
+    fn reopen_sending(&self) -> Answer<'_, bool> {
+        self.write(spend::reopen)
+    }
+
+    fn line(&self, number: String) -> Answer<'_, Line> {
+        self.read(move |t| lines::find(t, &number))
+    }
+
+    fn remember_line(&self, number: String, line: Line) -> Answer<'_, ()> {
+        self.write(move |t| lines::remember(t, &number, &line))
+    }
+
     fn session(&self, id: SessionId) -> Answer<'_, Option<Session>> {
         self.read(move |t| sessions::find(t, id))
     }
@@ -204,17 +247,18 @@ impl Store for Sqlite {
     }
 
     fn append_audit(&self, events: Vec<Event>) -> Answer<'_, ()> {
-        self.write(move |t| keys::append(t, &events))
+        self.write(move |t| audit::append(t, &events))
     }
 
     fn audit(&self, reference: Option<String>, most: usize) -> Answer<'_, Vec<Recorded>> {
-        self.read(move |t| keys::tail(t, reference.as_deref(), most))
+        self.read(move |t| audit::tail(t, reference.as_deref(), most))
     }
 
     fn purge(&self, now: Timestamp, key_lifetime: Duration) -> Answer<'_, usize> {
         self.write(move |t| {
             Ok(challenges::purge(t, now)?
                 + sessions::purge(t, now)?
+                + spend::purge(t, now)?
                 + keys::purge_keys(t, now, key_lifetime)?)
         })
     }

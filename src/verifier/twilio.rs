@@ -11,8 +11,10 @@ use std::time::Duration;
 use reqwest::Method;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use tokio::time::Instant;
 
-use super::{Answer, Sent, Terms, Trouble, Verifier, VerifierError};
+use super::wire::{self, Wire};
+use super::{Answer, Live, Sent, Terms, Verifier, VerifierError};
 use crate::config;
 use crate::domain::challenge::{Channel, Code, Verdict};
 use crate::domain::phone::PhoneNumber;
@@ -20,7 +22,8 @@ use crate::domain::phone::PhoneNumber;
 /// A client of one Verify Service.
 #[derive(Debug)]
 pub struct Twilio {
-    http: reqwest::Client,
+    wire: Wire,
+    name: String,
     service: String,
     user: String,
     secret: SecretString,
@@ -33,10 +36,6 @@ pub struct Twilio {
 const MAX_CHECKS: u32 = 5;
 const LIFETIME: Duration = Duration::from_secs(600);
 const DEFAULT_CODE_LENGTH: u8 = 6;
-/// A start that was certainly not processed is tried so often.
-const TRIES: u32 = 3;
-/// Longest pause before trying again, whatever the answer asked for: a person is waiting.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 struct Verification {
@@ -54,15 +53,10 @@ type Reply = Result<Vec<u8>, VerifierError>;
 
 impl Twilio {
     /// A client for a configured account. Opens no connection.
-    pub fn new(settings: &config::Twilio, brand: &str) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(3))
-            .timeout(settings.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("vestibule/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+    pub fn new(name: &str, settings: &config::Twilio, brand: &str) -> Result<Self, reqwest::Error> {
         Ok(Self {
-            http,
+            wire: Wire::new(settings.timeout)?,
+            name: name.to_owned(),
             service: format!("{}/v2/Services/{}", settings.base_url, settings.service_sid),
             user: settings.credentials.user.clone(),
             secret: settings.credentials.secret.clone(),
@@ -71,35 +65,15 @@ impl Twilio {
         })
     }
 
-    async fn call(&self, method: Method, path: &str, form: &[(&str, &str)]) -> Reply {
+    async fn call(&self, method: Method, path: &str, form: &[(&str, &str)], until: Instant) -> Reply {
         let url = format!("{}{path}", self.service);
-        let mut request =
-            self.http.request(method.clone(), url).basic_auth(&self.user, Some(self.secret.expose_secret()));
+        let mut request = self.wire.http().request(method.clone(), url);
+        request = request.basic_auth(&self.user, Some(self.secret.expose_secret()));
         if method == Method::POST {
             request = request.form(form);
         }
-        let answer = request.send().await.map_err(|error| error::of_transport(&error))?;
-        let (status, retry_after) = (answer.status(), error::retry_after(answer.headers()));
-        // The whole answer is needed to know what happened: one that breaks off is as lost as none.
-        let body = limited(answer).await?;
-        if status.is_success() { Ok(body) } else { Err(error::of_answer(status, &body, retry_after)) }
-    }
-
-    /// Calls again only where Twilio says that a refused call was not processed, or no connection was had.
-    async fn call_patiently(&self, path: &str, form: &[(&str, &str)]) -> Reply {
-        let mut tried = 1;
-        loop {
-            let error = match self.call(Method::POST, path, form).await {
-                Ok(body) => return Ok(body),
-                Err(error) => error,
-            };
-            let Some(pause) = error::pause(&error, tried).filter(|_| tried < TRIES) else {
-                return Err(error);
-            };
-            tracing::debug!(%error, tried, "calling Twilio again");
-            tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
-            tried += 1;
-        }
+        let answer = self.wire.send(request, until).await?;
+        if answer.status.is_success() { Ok(answer.body) } else { Err(error::of_answer(&answer)) }
     }
 
     async fn send(&self, to: &PhoneNumber, channel: Channel) -> Result<Sent, VerifierError> {
@@ -107,8 +81,11 @@ impl Twilio {
         if !self.brand.is_empty() {
             form.push(("CustomFriendlyName", &self.brand));
         }
-        let body = self.call_patiently("/Verifications", &form).await?;
-        let verification: Verification = serde_json::from_slice(&body).map_err(|_| error::lost())?;
+        let (until, form) = (self.wire.deadline(), form.as_slice());
+        let body = wire::patiently(until, error::pause_of_start, |_| {
+            self.call(Method::POST, "/Verifications", form, until)
+        });
+        let verification: Verification = serde_json::from_slice(&body.await?).map_err(|_| wire::lost())?;
         Ok(Sent { handle: verification.sid })
     }
 
@@ -119,12 +96,15 @@ impl Twilio {
         code: &Code,
     ) -> Result<Verdict, VerifierError> {
         let target = handle.map_or(("To", to.as_e164()), |sid| ("VerificationSid", sid));
-        let body =
-            match self.call(Method::POST, "/VerificationCheck", &[target, ("Code", code.digits())]).await {
-                Ok(body) => body,
-                Err(error) => return error::on_check(error),
-            };
-        let verification: Verification = serde_json::from_slice(&body).map_err(|_| error::lost())?;
+        let (until, form) = (self.wire.deadline(), &[target, ("Code", code.digits())]);
+        let asked = wire::patiently(until, wire::pause_of_check, |_| {
+            self.call(Method::POST, "/VerificationCheck", form, until)
+        });
+        let body = match asked.await {
+            Ok(body) => body,
+            Err(error) => return error::on_check(error),
+        };
+        let verification: Verification = serde_json::from_slice(&body).map_err(|_| wire::lost())?;
         Ok(match verification.status.as_str() {
             "approved" => Verdict::Approved,
             "max_attempts_reached" => Verdict::TooManyChecks,
@@ -134,8 +114,8 @@ impl Twilio {
     }
 
     async fn ask_service(&self) -> Result<Terms, VerifierError> {
-        let body = self.call(Method::GET, "", &[]).await?;
-        let service: Service = serde_json::from_slice(&body).map_err(|_| error::lost())?;
+        let body = self.call(Method::GET, "", &[], self.wire.deadline()).await?;
+        let service: Service = serde_json::from_slice(&body).map_err(|_| wire::lost())?;
         if let Some(length) = service.code_length.filter(|length| (4..=10).contains(length)) {
             self.code_length.store(length, Ordering::Relaxed);
         }
@@ -144,8 +124,8 @@ impl Twilio {
 }
 
 impl Verifier for Twilio {
-    fn name(&self) -> &'static str {
-        "twilio"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn terms(&self) -> Terms {
@@ -153,7 +133,16 @@ impl Verifier for Twilio {
         Terms { code_length, max_checks: MAX_CHECKS, lifetime: LIFETIME }
     }
 
+    fn offers(&self, _: Channel) -> bool {
+        true
+    }
+
     fn start<'a>(&'a self, to: &'a PhoneNumber, channel: Channel) -> Answer<'a, Sent> {
+        Box::pin(self.send(to, channel))
+    }
+
+    /// A start for a number with a code under way sends the same code again, by whichever channel.
+    fn resend<'a>(&'a self, to: &'a PhoneNumber, channel: Channel, _: Live<'a>) -> Answer<'a, Sent> {
         Box::pin(self.send(to, channel))
     }
 
@@ -166,32 +155,23 @@ impl Verifier for Twilio {
         Box::pin(self.judge(to, handle, code))
     }
 
+    fn needs_handle(&self) -> bool {
+        false
+    }
+
     fn cancel<'a>(&'a self, handle: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
             let path = format!("/Verifications/{handle}");
-            self.call(Method::POST, &path, &[("Status", "canceled")]).await.map(drop)
+            let form = &[("Status", "canceled")];
+            self.call(Method::POST, &path, form, self.wire.deadline()).await.map(drop)
         })
+    }
+
+    fn goes_on_by_itself(&self) -> bool {
+        false
     }
 
     fn probe(&self) -> Answer<'_, Terms> {
         Box::pin(self.ask_service())
     }
-}
-
-/// Reads a body of at most 64 KiB; the documents are a few hundred bytes.
-async fn limited(mut answer: reqwest::Response) -> Result<Vec<u8>, VerifierError> {
-    const MOST: usize = 64 * 1_024;
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| error::of_transport(&error))? {
-        if body.len() + chunk.len() > MOST {
-            return Err(VerifierError {
-                trouble: Trouble::Ambiguous,
-                code: None,
-                status: Some(answer.status().as_u16()),
-                retry_after: None,
-            });
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }

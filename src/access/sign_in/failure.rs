@@ -29,6 +29,9 @@ pub enum Cause {
     /// Their number is of a country that is not served.
     #[error("a number of a country that is not served")]
     Region,
+    /// Their number is of a kind that gets no codes.
+    #[error("a number that gets no codes")]
+    NumberKind,
     /// What they typed is no user name.
     #[error("not a user name")]
     Name,
@@ -74,6 +77,9 @@ pub enum Cause {
     /// The provider wants to be left alone for a while.
     #[error("the provider is busy")]
     ProviderBusy(Duration),
+    /// The spend guard closed sending.
+    #[error("sending is closed, for {} s", .0.as_secs())]
+    SendingClosed(Duration),
     /// The store could not do its work.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -88,9 +94,11 @@ impl Cause {
             | Self::ResendTooSoon(wait)
             | Self::TooManyFailures(wait)
             | Self::TooManyChecks(wait)
-            | Self::ProviderBusy(wait) => Some(*wait),
+            | Self::ProviderBusy(wait)
+            | Self::SendingClosed(wait) => Some(*wait),
             Self::Phone(_)
             | Self::Region
+            | Self::NumberKind
             | Self::Name
             | Self::MalformedCode(_)
             | Self::CodesClosed
@@ -104,7 +112,8 @@ impl Cause {
         }
     }
 
-    /// What the audit trail calls it, so that a reference on a page is always found; provider trouble has its own event.
+    /// What the audit trail calls it, so that a reference on a page is always found; provider trouble and closed sending
+    /// have their own.
     pub(super) const fn event(&self) -> Option<What> {
         match self {
             Self::TooManyRequests(_)
@@ -116,11 +125,12 @@ impl Cause {
             Self::Expired | Self::AlreadyUsed | Self::Store(_) => Some(What::CheckFailed),
             Self::Phone(_)
             | Self::Region
+            | Self::NumberKind
             | Self::Name
             | Self::MalformedCode(_)
             | Self::Unknown
             | Self::Channel => Some(What::InputRefused),
-            Self::ProviderDown | Self::ProviderBusy(_) => None,
+            Self::ProviderDown | Self::ProviderBusy(_) | Self::SendingClosed(_) => None,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! From what a person types to the user they claim to be, or to nobody, with the same steps either way.
 
-use super::{Cause, SignIn};
+use super::{Cause, SignIn, Trail, sender};
 use crate::config::IdentifyBy;
-use crate::domain::challenge::Subject;
+use crate::domain::challenge::{Channel, Subject};
+use crate::domain::line::LineKind;
 use crate::domain::phone::{PhoneError, PhoneNumber, mask};
 use crate::domain::user::{User, UserName};
 use crate::store::{Spend, StoreError, UserKey};
@@ -29,13 +30,23 @@ pub(super) struct Identified {
     pub(super) recipient: String,
     /// What a start is counted against.
     pub(super) spends: Vec<Spend>,
+    /// Whether the number that was typed is one of a landline.
+    pub(super) landline: bool,
     /// For the audit trail: why no code is sent, when none is.
     pub(super) refusal: &'static str,
 }
 
+/// What was typed, understood.
+struct Typed {
+    key: UserKey,
+    /// A keyed hash that stands for a stranger.
+    hash: String,
+    landline: bool,
+}
+
 impl SignIn {
-    pub(super) async fn identify(&self, identity: Identity) -> Result<Identified, Cause> {
-        let (key, typed) = self.read(identity).await?;
+    pub(super) async fn identify(&self, identity: Identity, trail: &Trail) -> Result<Identified, Cause> {
+        let Typed { key, hash: typed, landline } = self.read(identity, trail).await?;
         let found = self.parts.store.user(key.clone()).await?;
         let subject = found.as_ref().map_or_else(|| Subject::stranger(&typed), |user| Subject::user(user.id));
         let closed = self.parts.store.failures(subject.clone()).await?.is_closed();
@@ -53,34 +64,46 @@ impl SignIn {
             name: found.as_ref().map(|user| user.name.clone()),
             user: found.filter(|user| user.may_sign_in() && !closed),
             subject,
+            landline,
             refusal,
         })
     }
 
-    /// Reads what was typed, with a keyed hash of it that stands for a stranger.
-    async fn read(&self, identity: Identity) -> Result<(UserKey, String), Cause> {
+    async fn read(&self, identity: Identity, trail: &Trail) -> Result<Typed, Cause> {
         match identity {
             Identity::Name(text) => {
                 let name: UserName = text.parse().map_err(|_| Cause::Name)?;
                 let hash = self.parts.master.hash("name", name.as_str());
-                Ok((UserKey::Name(name), hash))
+                Ok(Typed { key: UserKey::Name(name), hash, landline: false })
             }
             Identity::Phone(text) => {
-                let number = self.phone_number(text).await?;
+                let (number, landline) = self.phone_number(text).await?;
+                if let Err(stop) = self.guard.watch(trail.client, &number) {
+                    sender::stopped(&self.guard, &self.writer, stop.guard, trail).await;
+                    return Err(Cause::TooManyRequests(stop.wait));
+                }
                 let hash = self.parts.master.hash("number", number.as_e164());
-                Ok((UserKey::PhoneNumber(number), hash))
+                Ok(Typed { key: UserKey::PhoneNumber(number), hash, landline })
             }
         }
     }
 
-    /// Parsing takes up to milliseconds under a lock of the library's: not on a thread that others wait for.
-    async fn phone_number(&self, text: String) -> Result<PhoneNumber, Cause> {
+    /// A number, and whether it is one of a landline. Parsing takes up to milliseconds under a lock of the library's:
+    /// not on a thread that others wait for.
+    async fn phone_number(&self, text: String) -> Result<(PhoneNumber, bool), Cause> {
         let (default, allowed) = (self.challenge.default_region, self.challenge.allowed_regions.clone());
+        let calls = self.challenge.channels.contains(&Channel::Call);
         let parse = move || {
             let number = PhoneNumber::parse(&text, default).map_err(Cause::Phone)?;
             let served =
                 allowed.is_empty() || number.region().is_some_and(|region| allowed.contains(&region));
-            if served { Ok(number) } else { Err(Cause::Region) }
+            // What the digits alone tell may be told.
+            match number.kind() {
+                _ if !served => Err(Cause::Region),
+                Some(LineKind::Special) => Err(Cause::NumberKind),
+                Some(LineKind::Landline) if !calls => Err(Cause::NumberKind),
+                kind => Ok((number, kind == Some(LineKind::Landline))),
+            }
         };
         tokio::task::spawn_blocking(parse).await.unwrap_or(Err(Cause::Phone(PhoneError::Invalid)))
     }

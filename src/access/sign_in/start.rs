@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::identify::Identified;
+use super::pending::Turn;
+use super::sender::Order;
 use super::{Cause, Failure, Identity, SignIn, Trail};
 use crate::access::pace;
 use crate::crypto;
@@ -13,11 +15,9 @@ use crate::domain::challenge::{Challenge, Channel, Closed, Delivery, State};
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, Reference};
 use crate::domain::limits::FailureStop;
-use crate::domain::phone::PhoneNumber;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::user::User;
 use crate::store::{Opened, Refused, UserKey};
-use crate::verifier::{Sent, Trouble, VerifierError};
 
 impl SignIn {
     /// Somebody says who they are and asks for a code. The answer does not tell whether they are known.
@@ -46,27 +46,38 @@ impl SignIn {
         return_to: ReturnTo,
         trail: &mut Trail,
     ) -> Result<Challenge, Cause> {
-        let who = self.identify(identity).await?;
+        let who = self.identify(identity, trail).await?;
         trail.user = who.name.clone();
         let new = self.new_challenge(&who, return_to, trail.reference);
-        let now = new.created_at;
+        let (now, turn) = (new.created_at, self.pending.enter(&who.subject));
         let opened = self.parts.store.open_challenge(new, who.spends, now).await?;
         match opened.map_err(Cause::TooManyRequests)? {
             Opened::Joined(challenge) => {
-                self.record(What::ChallengeStarted, trail, "the code sent a moment ago serves").await;
-                Ok(challenge)
+                let detail = "the code sent a moment ago serves";
+                self.writer.note(What::ChallengeStarted, trail, detail).await;
+                self.joined(challenge, turn).await
             }
             Opened::Send(challenge) => {
-                self.record(What::ChallengeStarted, trail, who.refusal).await;
+                self.writer.note(What::ChallengeStarted, trail, who.refusal).await;
                 let to = who.user.map(|user| user.phone_number);
-                self.send(challenge, to.as_ref(), trail).await
+                let sent = self.sender.send(Order { challenge, before: None, to }, trail).await;
+                drop(turn);
+                sent
             }
         }
     }
 
+    /// Somebody asked for the same a moment before: what became of that is known when their message is under way.
+    async fn joined(&self, challenge: Challenge, turn: Turn) -> Result<Challenge, Cause> {
+        turn.ended().await;
+        let now = self.parts.store.challenge(challenge.id).await?.unwrap_or(challenge);
+        if now.state == State::Unsent { Err(Cause::ProviderDown) } else { Ok(now) }
+    }
+
     fn new_challenge(&self, who: &Identified, return_to: ReturnTo, reference: Reference) -> Challenge {
-        let (terms, now) = (self.provider.terms(), self.parts.clock.now());
-        Challenge {
+        let usual = self.challenge.channels.first().copied().unwrap_or(Channel::Sms);
+        let channel = if who.landline { Channel::Call } else { usual };
+        let old = Challenge {
             id: ChallengeId::from_random(crypto::random()),
             reference,
             user: who.user.as_ref().map(|user| user.id),
@@ -74,7 +85,28 @@ impl SignIn {
             subject: who.subject.clone(),
             recipient: who.recipient.clone(),
             return_to,
-            channel: self.challenge.channels.first().copied().unwrap_or(Channel::Sms),
+            channel,
+            created_at: self.parts.clock.now(),
+            expires_at: self.parts.clock.now(),
+            sent_at: self.parts.clock.now(),
+            sends: 1,
+            checks: 0,
+            max_checks: 0,
+            code_length: 0,
+            state: State::Open,
+            delivery: Delivery::Sent,
+            holder: None,
+            landline: who.landline,
+        };
+        self.afresh(old, channel)
+    }
+
+    /// A new challenge for whoever an old one was for.
+    fn afresh(&self, of: Challenge, channel: Channel) -> Challenge {
+        let (terms, now) = (self.providers.terms(), self.parts.clock.now());
+        Challenge {
+            id: ChallengeId::from_random(crypto::random()),
+            channel,
             created_at: now,
             expires_at: now + terms.lifetime,
             sent_at: now,
@@ -84,7 +116,7 @@ impl SignIn {
             code_length: terms.code_length,
             state: State::Open,
             delivery: Delivery::Sent,
-            handle: None,
+            ..of
         }
     }
 
@@ -120,7 +152,7 @@ impl SignIn {
         channel: Channel,
         trail: &Trail,
     ) -> Result<Challenge, Cause> {
-        if !self.challenge.channels.contains(&channel) {
+        if !self.channels(&of).contains(&channel) {
             return Err(Cause::Channel);
         }
         // Whom it is counted against is one thing, whether they get a code another: somebody shut out is counted like
@@ -135,97 +167,29 @@ impl SignIn {
         let closed = self.parts.store.failures(of.subject.clone()).await?.is_closed();
         let may_get_one = |user: &User| of.user == Some(user.id) && user.may_sign_in() && !closed;
         let to = known.filter(may_get_one).map(|user| user.phone_number);
-        let now = self.parts.clock.now();
-        let challenge = match of.usable(now) {
+        let (now, turn) = (self.parts.clock.now(), self.pending.enter(&of.subject));
+        let (challenge, before) = match of.usable(now) {
             // Its time or its tries are over, but the person is the same: they need not type their number again.
             Err(Closed::Expired | Closed::TooManyChecks) => {
-                match self.parts.store.open_challenge(self.again(of, channel), spends, now).await? {
-                    Ok(Opened::Send(challenge)) => challenge,
-                    Ok(Opened::Joined(challenge)) => return Ok(challenge),
+                let new = self.afresh(of, channel);
+                match self.parts.store.open_challenge(new, spends, now).await? {
+                    Ok(Opened::Send(challenge)) => (challenge, None),
+                    Ok(Opened::Joined(challenge)) => return self.joined(challenge, turn).await,
                     Err(wait) => return Err(Cause::ResendTooSoon(wait)),
                 }
             }
-            _ => {
-                let spent = self.parts.store.spend_resend(of.id, channel, spends, now).await?;
-                spent.map_err(|refused| cause_of(refused, true))?
-            }
+            _ => match self.parts.store.spend_resend(of.id, channel, spends, now).await? {
+                Ok(challenge) => (challenge, Some(of)),
+                // The second of two clicks: the first is still being sent.
+                Err(Refused::TooOften(_)) if turn.is_later() => return self.joined(of, turn).await,
+                Err(refused) => return Err(cause_of(refused, true)),
+            },
         };
-        self.record(What::CodeResent, trail, channel.as_str()).await;
-        self.send(challenge, to.as_ref(), trail).await
+        self.writer.note(What::CodeResent, trail, channel.as_str()).await;
+        let sent = self.sender.send(Order { challenge, before, to }, trail).await;
+        drop(turn);
+        sent
     }
-
-    /// A new challenge for whoever an old one was for.
-    fn again(&self, of: Challenge, channel: Channel) -> Challenge {
-        let (terms, now) = (self.provider.terms(), self.parts.clock.now());
-        Challenge {
-            id: ChallengeId::from_random(crypto::random()),
-            channel,
-            created_at: now,
-            expires_at: now + terms.lifetime,
-            sent_at: now,
-            sends: 1,
-            checks: 0,
-            state: State::Open,
-            delivery: Delivery::Sent,
-            handle: None,
-            ..of
-        }
-    }
-
-    /// Has the provider send the code, or pretends to when there is nobody to send it to.
-    async fn send(
-        &self,
-        challenge: Challenge,
-        to: Option<&PhoneNumber>,
-        trail: &Trail,
-    ) -> Result<Challenge, Cause> {
-        let sent = match to {
-            Some(number) => self.provider.start(number, challenge.channel).await.map(Some),
-            None => self.provider.pretend_start().await.map(|()| None),
-        };
-        self.record_sending(challenge.channel, &sent, trail).await;
-        if let Some(cause) = sent.as_ref().err().and_then(for_everybody) {
-            // Nothing went out, so nothing is waited for: the next start sends at once. A code sent earlier stays good.
-            if challenge.sends == 1 {
-                self.parts.store.close_challenge(challenge.id, State::Unsent).await?;
-            }
-            return Err(cause);
-        }
-        let delivery = match &sent {
-            Ok(_) => Delivery::Sent,
-            Err(error) if error.trouble == Trouble::Ambiguous => Delivery::Unconfirmed,
-            // A code sent earlier for this challenge is still good.
-            Err(_) if challenge.handle.is_some() => Delivery::Sent,
-            Err(_) => Delivery::Refused,
-        };
-        let handle = sent.ok().flatten().map(|sent| sent.handle);
-        self.parts.store.record_delivery(challenge.id, delivery, handle.clone()).await?;
-        Ok(Challenge { delivery, handle: handle.or_else(|| challenge.handle.clone()), ..challenge })
-    }
-
-    async fn record_sending(
-        &self,
-        channel: Channel,
-        sent: &Result<Option<Sent>, VerifierError>,
-        trail: &Trail,
-    ) {
-        let by = format!("{} {}", self.provider.name(), channel.as_str());
-        match sent {
-            Err(error) => self.record(What::SendFailed, trail, format!("{by}: {error}")).await,
-            Ok(Some(_)) => self.record(What::CodeSent, trail, by).await,
-            Ok(None) => {}
-        }
-    }
-}
-
-/// Trouble that is the same whoever asks is told to everybody. Trouble with one number is told to nobody but the log:
-/// it would tell that the number is known.
-fn for_everybody(error: &VerifierError) -> Option<Cause> {
-    let busy = || Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(30)));
-    error
-        .trouble
-        .is_for_everybody()
-        .then(|| if error.trouble == Trouble::Throttled { busy() } else { Cause::ProviderDown })
 }
 
 /// What a refusal of the store means to the person; `sending` tells another code from another check.

@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::start::cause_of;
+use super::trail::call;
 use super::{Cause, Failure, SignIn, SignedIn, Trail};
 use crate::access::pace;
 use crate::crypto;
-use crate::domain::challenge::{Approval, Challenge, Code, Delivery, State, Verdict};
+use crate::domain::challenge::{Approval, Challenge, Code, Delivery, Holder, State, Verdict};
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, SessionId};
-use crate::store::{NewSession, UserKey};
+use crate::store::{Delivered, NewSession, StoreError, UserKey};
 use crate::verifier::{Trouble, VerifierError};
 
 impl SignIn {
@@ -24,13 +25,13 @@ impl SignIn {
         let since = Instant::now();
         // A store that fails here fails again below, where it is told.
         let challenge = self.parts.store.challenge(id).await.ok().flatten();
-        let trail = Trail::of(challenge.as_ref(), client);
+        let mut trail = Trail::of(challenge.as_ref(), client);
         let digits =
-            challenge.map_or_else(|| self.provider.terms().code_length, |challenge| challenge.code_length);
+            challenge.map_or_else(|| self.providers.terms().code_length, |challenge| challenge.code_length);
         let verified = match typed.parse::<Code>() {
             // A digit missed or a phone number in the wrong field costs no try: it cannot be the code.
             Ok(code) if code.digits().len() == usize::from(digits) => {
-                self.verify_at_once(id, code, &trail).await
+                self.verify_at_once(id, code, &mut trail).await
             }
             Ok(_) | Err(_) => Err(Cause::MalformedCode(digits)),
         };
@@ -42,30 +43,65 @@ impl SignIn {
         answer
     }
 
-    async fn verify_at_once(&self, id: ChallengeId, code: Code, trail: &Trail) -> Result<SignedIn, Cause> {
+    async fn verify_at_once(
+        &self,
+        id: ChallengeId,
+        code: Code,
+        trail: &mut Trail,
+    ) -> Result<SignedIn, Cause> {
         let now = self.parts.clock.now();
         let spent = self.parts.store.spend_check(id, self.limits.checks_per_challenge, now).await?;
         let challenge = spent.map_err(|refused| cause_of(refused, false))?;
-        let verdict = match self.ask(&challenge, &code).await? {
+        let (challenge, answer) = self.ask(challenge, &code, trail).await?;
+        let verdict = match answer {
             Ok(verdict) => verdict,
             Err(error) => return Err(self.not_judged(&challenge, &error, trail).await?),
         };
         match challenge.judge(verdict) {
             Ok(approval) => self.let_in(&challenge, approval, trail).await,
-            Err(verdict) => Err(self.keep_out(&challenge, verdict).await?),
+            Err(verdict) => Err(self.keep_out(&challenge, verdict, trail).await?),
         }
     }
 
-    /// Asks the provider about a known user's code; nobody's code is wrong.
-    async fn ask(&self, challenge: &Challenge, code: &Code) -> Result<Result<Verdict, VerifierError>, Cause> {
+    /// Asks whoever holds a known user's code; nobody's code is wrong.
+    async fn ask(
+        &self,
+        challenge: Challenge,
+        code: &Code,
+        trail: &Trail,
+    ) -> Result<(Challenge, Result<Verdict, VerifierError>), Cause> {
         let user = match challenge.user {
             Some(id) => self.parts.store.user(UserKey::Id(id)).await?.filter(|user| user.may_sign_in()),
             None => None,
         };
-        Ok(match user.filter(|_| challenge.delivery != Delivery::Refused) {
-            Some(user) => self.provider.check(&user.phone_number, challenge.handle.as_deref(), code).await,
-            None => self.provider.pretend_check().await,
-        })
+        let sent = user.filter(|_| challenge.delivery != Delivery::Refused);
+        let Some((to, holder)) = sent.map(|user| user.phone_number).zip(challenge.holder.clone()) else {
+            let answer = self.providers.pretend_check(challenge.holder.as_ref()).await;
+            return Ok((challenge, answer));
+        };
+        // After a start whose answer was lost, what the person holds may be right all the same.
+        let (challenge, holder) = match self.providers.recover(&holder, &to, challenge.channel).await {
+            Ok(Some(found)) => (self.recovered(challenge, &found, trail).await?, found),
+            Ok(None) => (challenge, holder),
+            Err(error) => return Ok((challenge, Err(error))),
+        };
+        let answer = self.providers.check(&holder, &to, code).await;
+        Ok((challenge, answer))
+    }
+
+    /// The holder was asked for its name for a code whose start had no answer.
+    async fn recovered(
+        &self,
+        challenge: Challenge,
+        found: &Holder,
+        trail: &Trail,
+    ) -> Result<Challenge, StoreError> {
+        let by = format!("{} {}: found again", found.provider, challenge.channel.as_str());
+        self.writer.note_call(What::CodeSent, trail, by, call(&challenge, found, "sent")).await;
+        let delivered =
+            Delivered { delivery: Delivery::Sent, holder: Some(found.clone()), code_length: None };
+        self.parts.store.record_delivery(challenge.id, delivered).await?;
+        Ok(Challenge { holder: Some(found.clone()), ..challenge })
     }
 
     async fn let_in(
@@ -84,11 +120,25 @@ impl SignIn {
         let session =
             self.parts.store.accept_challenge(approval, new, now).await?.ok_or(Cause::AlreadyUsed)?;
         let token = self.parts.keys.keyring().sign(&session);
-        self.record(What::SessionOpened, trail, challenge.channel.as_str()).await;
+        let detail = challenge.channel.as_str();
+        match &challenge.holder {
+            Some(holder) => {
+                let message = call(challenge, holder, Verdict::Approved.as_str());
+                self.writer.note_call(What::SessionOpened, trail, detail, message).await;
+            }
+            None => self.writer.note(What::SessionOpened, trail, detail).await,
+        }
         Ok(SignedIn { session, token, return_to: challenge.return_to.clone() })
     }
 
-    async fn keep_out(&self, challenge: &Challenge, verdict: Verdict) -> Result<Cause, Cause> {
+    async fn keep_out(
+        &self,
+        challenge: &Challenge,
+        verdict: Verdict,
+        trail: &mut Trail,
+    ) -> Result<Cause, Cause> {
+        let holder = challenge.holder.as_ref().filter(|_| challenge.user.is_some());
+        trail.call = holder.map(|holder| call(challenge, holder, verdict.as_str()));
         let left = challenge.max_checks.saturating_sub(challenge.checks);
         match verdict {
             Verdict::WrongCode if left > 0 => Ok(Cause::WrongCode(left)),
@@ -109,11 +159,11 @@ impl SignIn {
     /// The challenge is over, and the provider forgets its code, so that a new one can be sent.
     async fn use_up(&self, challenge: &Challenge) -> Result<(), Cause> {
         self.parts.store.use_up_code(challenge.id).await?;
-        if let Some(handle) = challenge.handle.clone() {
+        if let Some(holder) = challenge.holder.clone().filter(|holder| holder.handle.is_some()) {
             // Not waited for: a stranger's challenge has nothing to cancel, and ends in the same time.
-            let (provider, reference) = (self.provider.clone(), challenge.reference);
+            let (providers, reference) = (self.providers.clone(), challenge.reference);
             tokio::spawn(async move {
-                if let Err(error) = provider.cancel(&handle).await {
+                if let Err(error) = providers.cancel(&holder).await {
                     tracing::warn!(%error, %reference, "the used-up code could not be cancelled");
                 }
             });
@@ -128,9 +178,18 @@ impl SignIn {
         error: &VerifierError,
         trail: &Trail,
     ) -> Result<Cause, Cause> {
-        self.record(What::CheckFailed, trail, format!("{}: {error}", self.provider.name())).await;
+        match &challenge.holder {
+            Some(holder) => {
+                let detail = format!("{}: {error}", holder.provider);
+                let message = call(challenge, holder, error.trouble.as_str());
+                self.writer.note_call(What::CheckFailed, trail, detail, message).await;
+            }
+            None => self.writer.note(What::CheckFailed, trail, error.to_string()).await,
+        }
         self.parts.store.refund_failure(challenge.subject.clone()).await?;
-        let busy = || Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(10)));
-        Ok(if error.trouble == Trouble::Throttled { busy() } else { Cause::ProviderDown })
+        // What everybody would meet is told as it is; anything else is no answer either.
+        let busy = error.trouble == Trouble::Throttled;
+        let wait = error.retry_after.unwrap_or(Duration::from_secs(10));
+        Ok(if busy { Cause::ProviderBusy(wait) } else { Cause::ProviderDown })
     }
 }

@@ -80,7 +80,8 @@ impl Desk {
         return_to: Option<&ReturnTo>,
     ) -> Reply {
         let now = self.clock.now();
-        let channels = self.sign_in.channels().iter().filter(|channel| **channel != challenge.channel);
+        let channels = self.sign_in.channels(challenge);
+        let channels = channels.iter().filter(|channel| **channel != challenge.channel);
         let can_check = challenge.usable(now).is_ok();
         let resend_in = if can_check { challenge.resend_wait(challenge.channel, now).as_secs() } else { 0 };
         let page = context! {

@@ -5,28 +5,35 @@ use std::time::Duration;
 use rusqlite::{Transaction, params};
 
 use super::rows::{all, challenge, one, user};
-use crate::domain::challenge::{Approval, Challenge, Channel, Delivery, State, Subject};
+use crate::domain::challenge::{Approval, Challenge, Channel, Holder, State, Subject};
 use crate::domain::id::ChallengeId;
 use crate::domain::limits::{Failures, Rate};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::domain::user::{UserId, UserName};
-use crate::store::{NewSession, Opened, Refused, Spend, StoreError};
+use crate::store::{Delivered, NewSession, Opened, Refused, Spend, StoreError};
 
 pub(super) fn find(t: &Transaction<'_>, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
     one(&mut t.prepare_cached("SELECT * FROM challenge WHERE id = ?")?, [id.to_string()], challenge)
 }
 
+/// Whether one more fits.
+fn judge(t: &Transaction<'_>, spend: &Spend, now: Timestamp) -> Result<Result<(), Duration>, StoreError> {
+    let mut statement = t.prepare_cached("SELECT at FROM spend WHERE key = ? ORDER BY at DESC LIMIT ?")?;
+    let read = |row: &rusqlite::Row<'_>| Ok(Timestamp::from_unix(row.get(0)?));
+    let past = all(&mut statement, params![spend.key, spend.rate.count()], read)?;
+    Ok(spend.rate.judge(&past, now))
+}
+
 /// Counts all of them, or none and the longest wait.
-fn spend(t: &Transaction<'_>, spends: &[Spend], now: Timestamp) -> Result<Result<(), Duration>, StoreError> {
+pub(super) fn spend(
+    t: &Transaction<'_>,
+    spends: &[Spend],
+    now: Timestamp,
+) -> Result<Result<(), Duration>, StoreError> {
     let mut longest = Duration::ZERO;
     for spend in spends {
-        let mut statement =
-            t.prepare_cached("SELECT at FROM spend WHERE key = ? ORDER BY at DESC LIMIT ?")?;
-        let past = all(&mut statement, params![spend.key, spend.rate.count()], |row| {
-            Ok(Timestamp::from_unix(row.get(0)?))
-        })?;
-        longest = longest.max(spend.rate.judge(&past, now).err().unwrap_or_default());
+        longest = longest.max(judge(t, spend, now)?.err().unwrap_or_default());
     }
     if !longest.is_zero() {
         return Ok(Err(longest));
@@ -51,6 +58,8 @@ pub(super) fn open(
     if let Some(earlier) = &earlier {
         new.expires_at = earlier.expires_at;
         new.checks = earlier.checks;
+        new.code_length = earlier.code_length;
+        new.holder.clone_from(&earlier.holder);
     }
     let Some(earlier) = earlier.filter(|earlier| earlier.joins(new.channel, now)) else {
         insert(t, &new)?;
@@ -58,8 +67,6 @@ pub(super) fn open(
     };
     new.sent_at = earlier.sent_at;
     new.delivery = earlier.delivery;
-    new.handle = earlier.handle;
-    new.code_length = earlier.code_length;
     insert(t, &new)?;
     Ok(Ok(Opened::Joined(new)))
 }
@@ -73,8 +80,8 @@ fn newest(t: &Transaction<'_>, subject: &Subject) -> Result<Option<Challenge>, S
 
 fn insert(t: &Transaction<'_>, c: &Challenge) -> Result<(), StoreError> {
     let statement = "INSERT INTO challenge (id, reference, user_id, user_name, subject, recipient, return_to, channel, created_at, \
-                     expires_at, sent_at, sends, checks, max_checks, code_length, state, delivery, handle) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                     expires_at, sent_at, sends, checks, max_checks, code_length, state, delivery, provider, handle, landline) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     t.prepare_cached(statement)?.execute(params![
         c.id.to_string(),
         c.reference.to_string(),
@@ -93,7 +100,9 @@ fn insert(t: &Transaction<'_>, c: &Challenge) -> Result<(), StoreError> {
         c.code_length,
         c.state.as_str(),
         c.delivery.as_str(),
-        c.handle,
+        c.holder.as_ref().map(|holder| holder.provider.as_str()),
+        c.holder.as_ref().and_then(|holder| holder.handle.as_deref()),
+        c.landline,
     ])?;
     Ok(())
 }
@@ -124,19 +133,57 @@ pub(super) fn resend(
 pub(super) fn record_delivery(
     t: &Transaction<'_>,
     id: ChallengeId,
-    delivery: Delivery,
-    handle: Option<&str>,
+    delivered: &Delivered,
 ) -> Result<(), StoreError> {
     let Some(found) = find(t, id)? else { return Ok(()) };
-    let statement = "UPDATE challenge SET delivery = ?, handle = coalesce(?, handle) \
-                     WHERE subject = ? AND state = 'open' AND sent_at = ?";
+    let (provider, handle) =
+        delivered.holder.as_ref().map(|holder| (holder.provider.as_str(), holder.handle.as_deref())).unzip();
+    let statement = "UPDATE challenge SET delivery = ?1, provider = coalesce(?2, provider), \
+                     handle = CASE WHEN ?2 IS NULL THEN handle ELSE ?3 END, \
+                     code_length = coalesce(?4, code_length), released = 0 \
+                     WHERE subject = ?5 AND state = 'open' AND sent_at = ?6";
     t.prepare_cached(statement)?.execute(params![
-        delivery.as_str(),
-        handle,
+        delivered.delivery.as_str(),
+        provider,
+        handle.flatten(),
+        delivered.code_length,
         found.subject.as_str(),
         found.sent_at.unix()
     ])?;
     Ok(())
+}
+
+pub(super) fn undo_sending(
+    t: &Transaction<'_>,
+    id: ChallengeId,
+    before: Option<&Challenge>,
+) -> Result<(), StoreError> {
+    let Some(before) = before else {
+        let statement = "UPDATE challenge SET state = 'unsent' WHERE (subject, sent_at) = \
+                         (SELECT subject, sent_at FROM challenge WHERE id = ?1) AND state = 'open' AND sends = 1";
+        t.prepare_cached(statement)?.execute([id.to_string()])?;
+        return Ok(());
+    };
+    let statement = "UPDATE challenge SET channel = ?, sent_at = ?, sends = ? WHERE id = ?";
+    t.prepare_cached(statement)?.execute(params![
+        before.channel.as_str(),
+        before.sent_at.unix(),
+        before.sends,
+        id.to_string()
+    ])?;
+    Ok(())
+}
+
+pub(super) fn take_abandoned(t: &Transaction<'_>, now: Timestamp) -> Result<Vec<Holder>, StoreError> {
+    let statement = "UPDATE challenge SET released = 1 WHERE id IN (SELECT id FROM challenge WHERE expires_at <= ? \
+                     AND state IN ('open', 'cancelled') AND handle IS NOT NULL AND released = 0 LIMIT 100) \
+                     RETURNING provider, handle";
+    let read =
+        |row: &rusqlite::Row<'_>| Ok(Holder { provider: row.get("provider")?, handle: row.get("handle")? });
+    let mut holders = all(&mut t.prepare_cached(statement)?, [now.unix()], read)?;
+    holders.sort_by(|a, b| a.handle.cmp(&b.handle));
+    holders.dedup();
+    Ok(holders)
 }
 
 /// The challenges that one code serves, two tabs or two browsers of one person: they share its tries and its end, as
@@ -230,6 +277,7 @@ pub(super) fn accept(
     let statement = format!("UPDATE challenge SET delivery = 'refused' WHERE {SAME_CODE}");
     t.prepare_cached(&statement)?.execute([approval.challenge().to_string()])?;
     succeed(t, found.id, now)?;
+    super::spend::entered(t, approval.began_at())?;
     let session = Session {
         id: new.id,
         user_id: found.id,

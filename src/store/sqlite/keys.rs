@@ -1,4 +1,4 @@
-//! Signing keys and the audit trail, as transactions.
+//! Signing keys, as transactions.
 
 use std::time::Duration;
 
@@ -6,9 +6,8 @@ use rusqlite::{Transaction, params};
 
 use super::rows::{all, moment};
 use super::sessions;
-use crate::domain::event::Event;
 use crate::domain::time::Timestamp;
-use crate::store::{Recorded, StoreError, StoredKey};
+use crate::store::{StoreError, StoredKey};
 
 pub(super) fn list(t: &Transaction<'_>) -> Result<Vec<StoredKey>, StoreError> {
     let read = |row: &rusqlite::Row<'_>| {
@@ -31,45 +30,6 @@ pub(super) fn add(t: &Transaction<'_>, key: &StoredKey, only_first: bool) -> Res
     let statement = "INSERT INTO signing_key (kid, sealed, created_at) VALUES (?, ?, ?)";
     t.execute(statement, params![key.kid, key.sealed, now.unix()])?;
     sessions::note_change(t, "keys_changed", &key.kid, now)
-}
-
-pub(super) fn append(t: &Transaction<'_>, events: &[Event]) -> Result<(), StoreError> {
-    let statement =
-        "INSERT INTO audit (at, what, reference, user_name, client, detail) VALUES (?, ?, ?, ?, ?, ?)";
-    let mut statement = t.prepare_cached(statement)?;
-    for event in events {
-        statement.execute(params![
-            event.at.unix(),
-            event.what.as_str(),
-            event.reference.map(|reference| reference.to_string()),
-            event.user,
-            event.client,
-            event.detail
-        ])?;
-    }
-    Ok(())
-}
-
-pub(super) fn tail(
-    t: &Transaction<'_>,
-    reference: Option<&str>,
-    most: usize,
-) -> Result<Vec<Recorded>, StoreError> {
-    let statement = "SELECT * FROM audit WHERE ?1 IS NULL OR reference = ?1 ORDER BY number DESC LIMIT ?2";
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok(Recorded {
-            number: row.get("number")?,
-            at: moment(row, "at")?,
-            what: row.get("what")?,
-            reference: row.get("reference")?,
-            user: row.get("user_name")?,
-            client: row.get("client")?,
-            detail: row.get("detail")?,
-        })
-    };
-    let mut rows = all(&mut t.prepare_cached(statement)?, params![reference, most as i64], read)?;
-    rows.reverse();
-    Ok(rows)
 }
 
 /// A key goes once everything it signed has expired.

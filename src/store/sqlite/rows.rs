@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use rusqlite::Row;
 
-use crate::domain::challenge::{Challenge, Delivery, State, Subject};
+use crate::domain::challenge::{Challenge, Delivery, Holder, State, Subject};
 use crate::domain::session::{Session, SessionEnd};
 use crate::domain::time::Timestamp;
 use crate::domain::user::{User, UserId};
@@ -59,8 +59,15 @@ pub(super) fn challenge(row: &Row<'_>) -> Result<Challenge, StoreError> {
         code_length: row.get("code_length")?,
         state: State::from_stored(&row.get::<_, String>("state")?),
         delivery: Delivery::from_stored(&row.get::<_, String>("delivery")?),
-        handle: row.get("handle")?,
+        holder: holder(row)?,
+        landline: row.get("landline")?,
     })
+}
+
+pub(super) fn holder(row: &Row<'_>) -> Result<Option<Holder>, StoreError> {
+    let provider: Option<String> = row.get("provider")?;
+    let handle = row.get("handle")?;
+    Ok(provider.map(|provider| Holder { provider, handle }))
 }
 
 pub(super) fn session(row: &Row<'_>) -> Result<Session, StoreError> {

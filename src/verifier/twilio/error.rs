@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 
-use crate::crypto;
 use crate::domain::challenge::Verdict;
+use crate::verifier::wire::{self, Raw};
 use crate::verifier::{Trouble, VerifierError};
 
 #[derive(Deserialize)]
@@ -15,11 +13,13 @@ struct Body {
     code: Option<u32>,
 }
 
-pub(super) fn of_answer(status: StatusCode, body: &[u8], retry_after: Option<Duration>) -> VerifierError {
+pub(super) fn of_answer(answer: &Raw) -> VerifierError {
     // An edge proxy's HTML page has no code; its message could hold the number, and is not kept.
-    let code = serde_json::from_slice::<Body>(body).ok().and_then(|body| body.code);
+    let code = serde_json::from_slice::<Body>(&answer.body).ok().and_then(|body| body.code);
+    let status = answer.status.as_u16();
     let trouble = code.and_then(by_code).unwrap_or_else(|| by_status(status));
-    VerifierError { trouble, code, status: Some(status.as_u16()), retry_after }
+    let code = code.map(|code| code.to_string());
+    VerifierError { trouble, code, status: Some(status), retry_after: answer.retry_after }
 }
 
 /// The error dictionary, as far as Verify's operations meet it.
@@ -41,8 +41,8 @@ const fn by_code(code: u32) -> Option<Trouble> {
     })
 }
 
-fn by_status(status: StatusCode) -> Trouble {
-    match status.as_u16() {
+const fn by_status(status: u16) -> Trouble {
+    match status {
         401 | 403 | 404 => Trouble::Configuration,
         429 => Trouble::Throttled,
         // Answered, so certainly not sent; whether for this number or for all it does not say.
@@ -51,74 +51,33 @@ fn by_status(status: StatusCode) -> Trouble {
     }
 }
 
-/// A request that found no connection was certainly not processed; of any other lost one nothing is known.
-pub(super) fn of_transport(error: &reqwest::Error) -> VerifierError {
-    let trouble = if error.is_connect() { Trouble::Down } else { Trouble::Ambiguous };
-    VerifierError {
-        trouble,
-        code: None,
-        status: error.status().map(|status| status.as_u16()),
-        retry_after: None,
-    }
-}
-
-/// A 2xx that cannot be read: done, but we do not know what.
-pub(super) const fn lost() -> VerifierError {
-    VerifierError { trouble: Trouble::Ambiguous, code: None, status: None, retry_after: None }
-}
-
 /// On a check, some errors are verdicts. What is left could not be judged.
 pub(super) fn on_check(error: VerifierError) -> Result<Verdict, VerifierError> {
-    match (error.code, error.status) {
-        (Some(60202), _) => Ok(Verdict::TooManyChecks),
+    match (error.code.as_deref(), error.status) {
+        (Some("60202"), _) => Ok(Verdict::TooManyChecks),
         // Expired, approved before, or never there: it does not say which.
-        (Some(20404), _) | (None, Some(404)) => Ok(Verdict::GoneOrExpired),
+        (Some("20404"), _) | (None, Some(404)) => Ok(Verdict::GoneOrExpired),
         // A code of the wrong length.
-        (Some(60200), _) => Ok(Verdict::WrongCode),
+        (Some("60200"), _) => Ok(Verdict::WrongCode),
         _ => Err(error),
     }
 }
 
-/// How long to wait before the same start is tried again, where it was certainly not processed.
-pub(super) fn pause(error: &VerifierError, tried: u32) -> Option<Duration> {
-    let wait = match error.trouble {
-        Trouble::Throttled => error.retry_after.unwrap_or_else(|| Duration::from_millis(100 << tried.min(5))),
-        Trouble::InFlight if tried == 1 => Duration::from_secs(1),
-        // No connection, or the vendor's own fault: once more.
-        Trouble::Down if tried == 1 => Duration::from_millis(200),
-        Trouble::TooManySends
-        | Trouble::InFlight
-        | Trouble::InvalidNumber
-        | Trouble::ChannelUnsuitable
-        | Trouble::Blocked
-        | Trouble::Refused
-        | Trouble::Configuration
-        | Trouble::Down
-        | Trouble::Ambiguous => return None,
-    };
-    Some(wait + jitter(wait))
+/// Before a start is made again: a number with a start under way may be asked for once more, a second later.
+pub(super) fn pause_of_start(error: &VerifierError, tried: u32) -> Option<Duration> {
+    if error.trouble == Trouble::InFlight {
+        return (tried == 1).then_some(Duration::from_secs(1));
+    }
+    wire::pause_of_start(error, tried)
 }
-
-/// Up to a quarter more, so that those refused together do not come back together.
-fn jitter(wait: Duration) -> Duration {
-    wait / 4 * u32::from(crypto::random::<1>()[0]) / 255
-}
-
-/// Seconds, a date, or a word that means nothing.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: f64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(LONGEST_WISH))
-}
-
-/// No answer is believed that asks for more.
-const LONGEST_WISH: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> VerifierError {
-        of_answer(StatusCode::from_u16(status).unwrap(), body.as_bytes(), None)
+        let status = reqwest::StatusCode::from_u16(status).unwrap();
+        of_answer(&Raw { status, retry_after: None, body: body.as_bytes().to_vec() })
     }
 
     #[test]
@@ -156,30 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_not_processed_is_tried_again() {
-        let again = |status, body| pause(&answer(status, body), 1).is_some();
-        assert!(again(429, r#"{"code":20429}"#));
-        assert!(again(429, r#"{"code":60212}"#));
-        assert!(again(503, ""));
+    fn a_start_under_way_is_tried_once_more() {
+        let in_flight = answer(429, r#"{"code":60212}"#);
+        assert_eq!(pause_of_start(&in_flight, 1), Some(Duration::from_secs(1)));
+        assert_eq!(pause_of_start(&in_flight, 2), None);
+        assert!(pause_of_start(&answer(503, ""), 1).is_some());
         for (status, body) in [(429, r#"{"code":60203}"#), (401, ""), (400, ""), (403, r#"{"code":60410}"#)] {
-            assert!(!again(status, body), "{status} {body}");
+            assert!(pause_of_start(&answer(status, body), 1).is_none(), "{status} {body}");
         }
-        assert!(pause(&lost(), 1).is_none());
-        assert!(pause(&answer(503, ""), 2).is_none());
-    }
-
-    #[test]
-    fn a_strange_retry_after_is_survived() {
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().unwrap());
-            retry_after(&headers)
-        };
-        assert_eq!(read("2"), Some(Duration::from_secs(2)));
-        assert_eq!(read("string"), None);
-        assert_eq!(read("-1"), None);
-        assert_eq!(read("NaN"), None);
-        assert_eq!(read("1e300"), None);
-        assert_eq!(read("1e19"), Some(LONGEST_WISH));
     }
 }

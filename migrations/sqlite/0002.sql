@@ -1,0 +1,46 @@
+-- Schema 2: several providers, what a message costs, and what is known of a line.
+
+-- Who holds the code; until now there was one provider.
+ALTER TABLE challenge ADD COLUMN provider TEXT;
+UPDATE challenge SET provider = 'twilio' WHERE handle IS NOT NULL;
+-- The number that was typed is a landline, which gets calls only.
+ALTER TABLE challenge ADD COLUMN landline INTEGER NOT NULL DEFAULT 0;
+-- The provider was told to forget the code after its time.
+ALTER TABLE challenge ADD COLUMN released INTEGER NOT NULL DEFAULT 0;
+
+-- Of a call to a provider: who, how, under which name, to whom (masked) and what it came to.
+ALTER TABLE audit ADD COLUMN provider TEXT;
+ALTER TABLE audit ADD COLUMN channel TEXT;
+ALTER TABLE audit ADD COLUMN handle TEXT;
+ALTER TABLE audit ADD COLUMN recipient TEXT;
+ALTER TABLE audit ADD COLUMN outcome TEXT;
+
+-- Messages by day, month and whose they are; the key holds the period.
+CREATE TABLE budget (
+    key       TEXT    PRIMARY KEY,
+    count     INTEGER NOT NULL,
+    forget_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX budget_by_end ON budget (forget_at);
+
+-- Challenges by the minute they began in: how many codes went out, how many were typed.
+CREATE TABLE conversion (
+    minute  INTEGER PRIMARY KEY,
+    sent    INTEGER NOT NULL,
+    entered INTEGER NOT NULL
+) STRICT;
+
+-- A guard that closed sending, and until when.
+CREATE TABLE closure (
+    guard TEXT    PRIMARY KEY,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What number intelligence said of a line, by a keyed hash of its number.
+CREATE TABLE line (
+    number     TEXT    PRIMARY KEY,
+    kind       TEXT,
+    kind_at    INTEGER,
+    swapped    INTEGER,
+    swapped_at INTEGER
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,319 @@
+//! Having a code sent: the line is looked at, the message is counted, the providers are asked in turn, and each step
+//! is on the trail. For a stranger all of it is pretended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Cause;
+use super::providers::Providers;
+use super::trail::{Trail, Writer, call};
+use crate::access::lines::Lines;
+use crate::access::spend_guard::SpendGuard;
+use crate::config;
+use crate::domain::challenge::{Challenge, Channel, Delivery, Holder};
+use crate::domain::event::What;
+use crate::domain::line::LineRefusal;
+use crate::domain::phone::PhoneNumber;
+use crate::domain::spend::{Guard, Stop};
+use crate::store::{Delivered, Reservation, Store, StoreError};
+use crate::verifier::failover::{Attempt, UnderWay};
+use crate::verifier::{Trouble, VerifierError};
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) providers: Arc<Providers>,
+    pub(super) guard: Arc<SpendGuard>,
+    pub(super) lines: Lines,
+    pub(super) writer: Writer,
+    pub(super) challenge: config::Challenge,
+}
+
+/// A code to be sent.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// The challenge it is for.
+    pub(super) challenge: Challenge,
+    /// The challenge before another code was asked for; none for the first.
+    pub(super) before: Option<Challenge>,
+    /// Whom it goes to; nobody for a stranger and whoever gets none.
+    pub(super) to: Option<PhoneNumber>,
+}
+
+/// A message that is really sent.
+#[derive(Debug)]
+struct Message {
+    challenge: Challenge,
+    channel: Channel,
+    to: PhoneNumber,
+    trail: Trail,
+}
+
+impl Sender {
+    /// Sends a code, or pretends to. An error is everybody's, and nothing went out.
+    pub(super) async fn send(self: &Arc<Self>, order: Order, trail: &Trail) -> Result<Challenge, Cause> {
+        let since = Instant::now();
+        let Order { challenge, before, to } = order;
+        // What is wrong with one number is told to nobody but the trail: it is then pretended for, like a stranger.
+        let (to, channel) = self.fitting(&challenge, to, trail).await?;
+        let reserved = match self.reserve(&challenge, to.as_ref(), trail).await? {
+            Ok(reserved) => Some(reserved),
+            Err(stop) => {
+                if let Some(cause) = told(stop) {
+                    self.store.undo_sending(challenge.id, before).await?;
+                    return Err(cause);
+                }
+                None
+            }
+        };
+        let sent = match (to, reserved) {
+            (Some(to), Some(reserved)) => {
+                let last = before.as_ref().map_or(challenge.channel, |before| before.channel);
+                // A landline was called the last time too, whatever was asked for.
+                let last = if channel == challenge.channel { last } else { channel };
+                let message = Message { challenge: challenge.clone(), channel, to, trail: trail.clone() };
+                self.ask(message, last, reserved, since).await?
+            }
+            _ => self.pretend(&challenge, since).await,
+        };
+        match sent {
+            Ok(delivered) => {
+                self.store.record_delivery(challenge.id, delivered.clone()).await?;
+                Ok(after(challenge, delivered))
+            }
+            Err(error) => {
+                // Nothing went out, so nothing is waited for: the next start sends at once.
+                self.store.undo_sending(challenge.id, before).await?;
+                Err(cause_of(&error))
+            }
+        }
+    }
+
+    /// Whom the code goes to and how, as far as the number allows.
+    async fn fitting(
+        &self,
+        challenge: &Challenge,
+        to: Option<PhoneNumber>,
+        trail: &Trail,
+    ) -> Result<(Option<PhoneNumber>, Channel), Cause> {
+        let asked = challenge.channel;
+        let Some(to) = to else { return Ok((None, asked)) };
+        if !self.is_served(&to).await {
+            self.stopped(Guard::Country, trail).await;
+            return Ok((None, asked));
+        }
+        let offered = &self.challenge.channels;
+        match self.lines.judge(&to, asked, offered, self.writer.now()).await? {
+            Ok(channel) if channel == asked => Ok((Some(to), channel)),
+            Ok(channel) => {
+                let detail = format!("a landline gets a {}", channel.as_str());
+                self.writer.note(What::NumberRefused, trail, detail).await;
+                Ok((Some(to), channel))
+            }
+            Err(refusal) => {
+                self.refused(refusal, trail).await;
+                Ok((None, asked))
+            }
+        }
+    }
+
+    async fn refused(&self, refusal: LineRefusal, trail: &Trail) {
+        self.writer.note(What::NumberRefused, trail, refusal.as_str()).await;
+    }
+
+    /// Whether the number is of a country that codes go to. What was typed has been looked at before; a number that
+    /// belongs to a name has not.
+    async fn is_served(&self, to: &PhoneNumber) -> bool {
+        if self.challenge.allowed_regions.is_empty() {
+            // A code goes to a user's stored number only: the countries served are those of the users.
+            return true;
+        }
+        let (to, allowed) = (to.clone(), self.challenge.allowed_regions.clone());
+        // Parsing takes up to milliseconds under a lock of the library's.
+        let look = move || to.region().is_some_and(|region| allowed.contains(&region));
+        tokio::task::spawn_blocking(look).await.unwrap_or(false)
+    }
+
+    async fn reserve(
+        &self,
+        challenge: &Challenge,
+        to: Option<&PhoneNumber>,
+        trail: &Trail,
+    ) -> Result<Result<Reservation, Stop>, StoreError> {
+        let reserved = self.guard.reserve(challenge, to, self.writer.now()).await?;
+        if let Err(stop) = reserved {
+            self.stopped(stop.guard, trail).await;
+        }
+        Ok(reserved)
+    }
+
+    /// A guard stopped a message: on the trail each time, aloud once a minute.
+    async fn stopped(&self, guard: Guard, trail: &Trail) {
+        stopped(&self.guard, &self.writer, guard, trail).await;
+    }
+
+    /// Asks the providers in turn. An error is everybody's.
+    async fn ask(
+        self: &Arc<Self>,
+        message: Message,
+        last: Channel,
+        reserved: Reservation,
+        since: Instant,
+    ) -> Result<Result<Delivered, VerifierError>, StoreError> {
+        let holder = message.challenge.holder.clone();
+        let under_way = holder.as_ref().map(|holder| UnderWay { holder, channel: last });
+        let attempts = self.providers.start(&message.to, message.channel, under_way, since).await;
+        self.record(&message, &attempts).await;
+        let Some(Attempt { provider, result }) = attempts.into_iter().last() else {
+            return Ok(Err(VerifierError::down()));
+        };
+        let error = match result {
+            Ok(sent) => return Ok(Ok(self.delivered(provider, Some(sent.handle)))),
+            Err(error) => error,
+        };
+        if error.trouble == Trouble::Ambiguous {
+            // It may have been sent. The name of a code sent before may still be the name of this one.
+            let held = holder.filter(|holder| holder.provider == provider);
+            let delivered = self.delivered(provider, held.and_then(|holder| holder.handle));
+            return Ok(Ok(Delivered { delivery: Delivery::Unconfirmed, ..delivered }));
+        }
+        if error.trouble.is_for_everybody() {
+            self.guard.refund(reserved).await?;
+            return Ok(Err(error));
+        }
+        // A code sent earlier for this challenge is still good.
+        let delivery = if holder.is_some() { Delivery::Sent } else { Delivery::Refused };
+        let others = error.trouble.moves_on().then_some(provider);
+        // Not waited for: how long it takes would tell that the number is known.
+        tokio::spawn(self.clone().ask_others(message, others, reserved));
+        Ok(Ok(Delivered { delivery, holder: None, code_length: None }))
+    }
+
+    /// A provider does not send to this number: those that come after it may, and else nothing went out.
+    async fn ask_others(
+        self: Arc<Self>,
+        message: Message,
+        refused_by: Option<String>,
+        reserved: Reservation,
+    ) {
+        let attempts = match refused_by {
+            Some(provider) => self.providers.start_after(&provider, &message.to, message.channel).await,
+            None => Vec::new(),
+        };
+        self.record(&message, &attempts).await;
+        let last = attempts.into_iter().last().map(|attempt| (attempt.provider, attempt.result));
+        let settled = match last {
+            Some((provider, Ok(sent))) => {
+                let delivered = self.delivered(provider, Some(sent.handle));
+                self.store.record_delivery(message.challenge.id, delivered).await
+            }
+            Some((provider, Err(error))) if error.trouble == Trouble::Ambiguous => {
+                let delivered = self.delivered(provider, None);
+                self.store.record_delivery(message.challenge.id, delivered).await
+            }
+            Some((_, Err(_))) | None => self.guard.refund(reserved).await,
+        };
+        if let Err(error) = settled {
+            tracing::error!(%error, "what became of a message could not be written down");
+        }
+    }
+
+    /// What a stranger gets: a challenge of whoever would have sent.
+    async fn pretend(&self, challenge: &Challenge, since: Instant) -> Result<Delivered, VerifierError> {
+        let refused = challenge.user.is_some() && challenge.holder.is_none();
+        match self.providers.pretend_start(challenge.channel, since).await {
+            Ok(provider) => {
+                let delivery = if refused { Delivery::Refused } else { Delivery::Sent };
+                let holder = (challenge.user.is_none()).then_some(Holder { provider, handle: None });
+                Ok(Delivered { delivery, holder, code_length: None })
+            }
+            Err(error) if error.trouble == Trouble::Ambiguous => {
+                let delivery = if refused { Delivery::Refused } else { Delivery::Unconfirmed };
+                Ok(Delivered { delivery, holder: None, code_length: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn delivered(&self, provider: String, handle: Option<String>) -> Delivered {
+        let code_length = self.providers.code_length(&provider);
+        Delivered { delivery: Delivery::Sent, holder: Some(Holder { provider, handle }), code_length }
+    }
+
+    async fn record(&self, message: &Message, attempts: &[Attempt]) {
+        let of = Challenge { channel: message.channel, ..message.challenge.clone() };
+        for Attempt { provider, result } in attempts {
+            let by = format!("{provider} {}", message.channel.as_str());
+            let handle = result.as_ref().ok().map(|sent| sent.handle.clone());
+            let holder = Holder { provider: provider.clone(), handle };
+            let (what, detail, outcome) = match result {
+                Ok(_) => (What::CodeSent, by, "sent"),
+                Err(error) => (What::SendFailed, format!("{by}: {error}"), error.trouble.as_str()),
+            };
+            self.writer.note_call(what, &message.trail, detail, call(&of, &holder, outcome)).await;
+        }
+    }
+
+    /// Has providers that would go on by themselves forget the codes nobody typed.
+    pub(super) async fn release_abandoned(&self) -> Result<(), StoreError> {
+        for holder in self.store.take_abandoned(self.writer.now()).await? {
+            if !self.providers.goes_on_by_itself(&holder) {
+                continue;
+            }
+            if let Err(error) = self.providers.cancel(&holder).await {
+                tracing::debug!(%error, provider = holder.provider, "a code that nobody typed could not be cancelled");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A guard stopped somebody: on the trail each time, aloud once a minute.
+pub(super) async fn stopped(spend: &SpendGuard, writer: &Writer, guard: Guard, trail: &Trail) {
+    writer.note(What::GuardTripped(guard), trail, guard.as_str()).await;
+    if spend.alarm(guard) {
+        let remedy = "look at: vestibule spend show";
+        tracing::error!(guard = guard.as_str(), remedy, "the spend guard stopped a message");
+    }
+}
+
+/// What everybody is told of a guard, and a user of their own budget, as a stranger is of theirs.
+fn told(stop: Stop) -> Option<Cause> {
+    match stop.guard {
+        guard if guard.is_for_everybody() => Some(Cause::SendingClosed(stop.wait)),
+        Guard::UserDay | Guard::UserMonth => Some(Cause::TooManyRequests(stop.wait)),
+        Guard::Day | Guard::Month | Guard::Prefix | Guard::Conversion | Guard::Sequence | Guard::Country => {
+            None
+        }
+    }
+}
+
+/// Trouble that is the same whoever asks.
+pub(super) fn cause_of(error: &VerifierError) -> Cause {
+    let busy = |default| Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(default)));
+    match error.trouble {
+        Trouble::Throttled => busy(30),
+        // All providers rest, and it is known for how long.
+        Trouble::Down if error.status.is_none() && error.retry_after.is_some() => busy(30),
+        Trouble::TooManySends
+        | Trouble::InFlight
+        | Trouble::InvalidNumber
+        | Trouble::ChannelUnsuitable
+        | Trouble::Blocked
+        | Trouble::Refused
+        | Trouble::Configuration
+        | Trouble::Down
+        | Trouble::Ambiguous => Cause::ProviderDown,
+    }
+}
+
+fn after(challenge: Challenge, delivered: Delivered) -> Challenge {
+    Challenge {
+        delivery: delivered.delivery,
+        holder: delivered.holder.or_else(|| challenge.holder.clone()),
+        code_length: delivered.code_length.unwrap_or(challenge.code_length),
+        ..challenge
+    }
+}

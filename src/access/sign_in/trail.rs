@@ -1,0 +1,95 @@
+//! What the audit trail says of signing in: whom and what it is about, beside what happened.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::audit::Audit;
+use crate::clock::Clock;
+use crate::crypto;
+use crate::domain::challenge::{Challenge, Holder};
+use crate::domain::event::{Event, Message, What};
+use crate::domain::id::Reference;
+use crate::domain::time::Timestamp;
+use crate::domain::user::UserName;
+
+/// Whom and what the audit trail is about, beside what happened.
+#[derive(Clone, Debug)]
+pub(super) struct Trail {
+    pub(super) reference: Reference,
+    pub(super) user: Option<UserName>,
+    pub(super) client: IpAddr,
+    /// The call to a provider that a failure came from.
+    pub(super) call: Option<Message>,
+}
+
+impl Trail {
+    /// A trail that begins here.
+    pub(super) fn new(client: IpAddr) -> Self {
+        Self { reference: Reference::from_random(crypto::random()), user: None, client, call: None }
+    }
+
+    /// The trail of a challenge, where there is one.
+    pub(super) fn of(challenge: Option<&Challenge>, client: IpAddr) -> Self {
+        challenge.map_or_else(
+            || Self::new(client),
+            |of| Self { reference: of.reference, user: of.user_name.clone(), client, call: None },
+        )
+    }
+}
+
+/// Writes down what happens while somebody signs in.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    audit: Audit,
+    clock: Arc<dyn Clock>,
+}
+
+impl Writer {
+    pub(super) fn new(audit: Audit, clock: Arc<dyn Clock>) -> Self {
+        Self { audit, clock }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Something that no provider took part in.
+    pub(super) async fn note(&self, what: What, trail: &Trail, detail: impl Into<String>) {
+        self.write(what, trail, detail.into(), None).await;
+    }
+
+    /// Something that a provider took part in.
+    pub(super) async fn note_call(
+        &self,
+        what: What,
+        trail: &Trail,
+        detail: impl Into<String>,
+        message: Message,
+    ) {
+        self.write(what, trail, detail.into(), Some(message)).await;
+    }
+
+    async fn write(&self, what: What, trail: &Trail, detail: String, message: Option<Message>) {
+        let event = Event {
+            at: self.clock.now(),
+            what,
+            reference: Some(trail.reference),
+            user: trail.user.as_ref().map(UserName::to_string),
+            client: trail.client.to_string(),
+            detail,
+            message,
+        };
+        self.audit.record(event).await;
+    }
+}
+
+/// What a call about the code of a challenge came to.
+pub(super) fn call(challenge: &Challenge, holder: &Holder, outcome: &'static str) -> Message {
+    Message {
+        provider: holder.provider.clone(),
+        channel: challenge.channel,
+        handle: holder.handle.clone(),
+        recipient: challenge.recipient.clone(),
+        outcome,
+    }
+}
