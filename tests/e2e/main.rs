@@ -11,6 +11,7 @@ mod access;
 mod api;
 mod challenge;
 mod cli;
+mod failover;
 mod hostile;
 mod http2;
 mod limits;

@@ -295,8 +295,7 @@ pub(super) fn cause_of(error: &VerifierError) -> Cause {
     let busy = |default| Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(default)));
     match error.trouble {
         Trouble::Throttled => busy(30),
-        // All providers rest, and it is known for how long.
-        Trouble::Down if error.status.is_none() && error.retry_after.is_some() => busy(30),
+        Trouble::Down if error.is_rest() => busy(30),
         Trouble::TooManySends
         | Trouble::InFlight
         | Trouble::InvalidNumber
