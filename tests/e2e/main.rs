@@ -16,6 +16,7 @@ mod hostile;
 mod http2;
 mod limits;
 mod logs;
+mod pending;
 mod proxy;
 mod sessions;
 mod smoke;
