@@ -151,6 +151,11 @@ impl Reservation {
         self.gateway.iter().chain(&self.user)
     }
 
+    /// Of it what is not the user's own.
+    pub fn of_the_gateway(self) -> Self {
+        Self { user: Vec::new(), ..self }
+    }
+
     /// The budgets it is counted in.
     pub fn counted(&self) -> impl Iterator<Item = &Budget> {
         self.gateway.iter().filter(|_| self.real).chain(&self.user)
