@@ -20,6 +20,7 @@ mod pending;
 mod proxy;
 mod sessions;
 mod smoke;
+mod spend;
 mod tls;
 mod twilio;
 mod websocket;
