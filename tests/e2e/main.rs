@@ -18,6 +18,7 @@ mod limits;
 mod logs;
 mod pending;
 mod proxy;
+mod race;
 mod sessions;
 mod smoke;
 mod spend;
