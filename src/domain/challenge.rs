@@ -186,6 +186,8 @@ pub enum Delivery {
     Unconfirmed,
     /// The provider does not send to this number. The page says nothing of it, and no code is right, as for a stranger.
     Refused,
+    /// Its code let somebody in who had it under another challenge. The page says nothing of that either.
+    Used,
 }
 
 impl Delivery {
@@ -195,7 +197,13 @@ impl Delivery {
             Self::Sent => "sent",
             Self::Unconfirmed => "unconfirmed",
             Self::Refused => "refused",
+            Self::Used => "used",
         }
+    }
+
+    /// Whether there may be a code that is right.
+    pub const fn has_code(self) -> bool {
+        matches!(self, Self::Sent | Self::Unconfirmed)
     }
 
     /// Reads it back; of what is unknown nothing is known.
@@ -203,6 +211,7 @@ impl Delivery {
         match text {
             "sent" => Self::Sent,
             "refused" => Self::Refused,
+            "used" => Self::Used,
             _ => Self::Unconfirmed,
         }
     }
@@ -296,7 +305,7 @@ impl Challenge {
     /// the time and the tries it has left, also when the person gave this challenge up.
     pub fn shares_code(&self, now: Timestamp) -> bool {
         matches!(self.state, State::Open | State::Cancelled)
-            && self.delivery != Delivery::Refused
+            && self.delivery != Delivery::Used
             && now < self.expires_at
             && self.checks < self.max_checks
     }

@@ -114,7 +114,7 @@ impl SignIn {
         self.afresh(old, channel)
     }
 
-    /// A new challenge for whoever an old one was for.
+    /// A new challenge for whoever an old one was for; nobody holds its code yet.
     fn afresh(&self, of: Challenge, channel: Channel) -> Challenge {
         let (terms, now) = (self.providers.terms(), self.parts.clock.now());
         Challenge {
@@ -129,6 +129,7 @@ impl SignIn {
             code_length: terms.code_length,
             state: State::Open,
             delivery: Delivery::Sent,
+            holder: None,
             ..of
         }
     }
