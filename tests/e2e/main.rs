@@ -22,6 +22,7 @@ mod race;
 mod sessions;
 mod smoke;
 mod spend;
+mod tells;
 mod tls;
 mod twilio;
 mod websocket;
