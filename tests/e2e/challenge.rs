@@ -37,7 +37,8 @@ async fn what_cannot_be_a_person_has_its_own_sentence() {
         let page = browser.start(phone).await;
         page.expect(status, sentence);
         assert!(page.text.contains("aria-invalid=\"true\""), "{phone}");
-        is_on_record(&mut scene, &page, "input_refused").await;
+        let event = if status == 403 { "guard_tripped" } else { "input_refused" };
+        is_on_record(&mut scene, &page, event).await;
     }
     for (fields, sentence) in [
         (vec![("phone", "")], "The field was empty"),

@@ -149,7 +149,6 @@ impl Sender {
         Ok(reserved)
     }
 
-    /// A guard stopped a message: on the trail each time, aloud once a minute.
     async fn stopped(&self, guard: Guard, trail: &Trail) {
         stopped(&self.guard, &self.writer, guard, trail).await;
     }
@@ -270,12 +269,12 @@ impl Sender {
     }
 }
 
-/// A guard stopped somebody: on the trail each time, aloud once a minute.
+/// A guard stopped somebody: on the trail each time, and aloud once a minute when it stops everybody.
 pub(super) async fn stopped(spend: &SpendGuard, writer: &Writer, guard: Guard, trail: &Trail) {
     writer.note(What::GuardTripped(guard), trail, guard.as_str()).await;
-    if spend.alarm(guard) {
+    if guard.is_for_everybody() && spend.alarm(guard) {
         let remedy = "look at: vestibule spend show";
-        tracing::error!(guard = guard.as_str(), remedy, "the spend guard stopped a message");
+        tracing::error!(guard = guard.as_str(), remedy, "the spend guard closed sending for everybody");
     }
 }
 
@@ -290,13 +289,16 @@ fn told(stop: Stop) -> Option<Cause> {
     }
 }
 
+/// For whom no provider says how long it is busy.
+const A_WHILE: Duration = Duration::from_secs(30);
+
 /// Trouble that is the same whoever asks.
 pub(super) fn cause_of(error: &VerifierError) -> Cause {
-    let busy = |default| Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(default)));
+    let busy = Cause::ProviderBusy(error.retry_after.unwrap_or(A_WHILE));
     match error.trouble {
-        Trouble::Throttled => busy(30),
+        Trouble::Throttled => busy,
         // All providers rest, and it is known for how long.
-        Trouble::Down if error.status.is_none() && error.retry_after.is_some() => busy(30),
+        Trouble::Down if error.status.is_none() && error.retry_after.is_some() => busy,
         Trouble::TooManySends
         | Trouble::InFlight
         | Trouble::InvalidNumber
