@@ -111,6 +111,10 @@ fn read<T: DeserializeOwned>(visit: &Visit) -> Result<T, (StatusCode, &'static s
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"));
     }
+    // serde reads a struct from an array too, by the order of its members.
+    if visit.body.trim_ascii_start().first() != Some(&b'{') {
+        return Err((StatusCode::BAD_REQUEST, "invalid_request"));
+    }
     serde_json::from_slice(&visit.body).map_err(|_| (StatusCode::BAD_REQUEST, "invalid_request"))
 }
 

@@ -66,6 +66,7 @@ async fn what_is_not_exactly_a_request_is_refused() {
         "null",
         "[]",
         "\"+14155550100\"",
+        "[\"+14155550100\"]",
         "{}",
         "{\"phoneNumber\":null}",
         "{\"phoneNumber\":14155550100}",
@@ -96,6 +97,7 @@ async fn what_is_not_exactly_a_request_is_refused() {
         "{\"requestId\":\"x\"}",
         "{\"code\":\"123456\"}",
         "{\"requestId\":\"AAAAAAAAAAAAAAAAAAAAAA\",\"code\":123456}",
+        "[\"AAAAAAAAAAAAAAAAAAAAAA\",\"123456\"]",
     ] {
         refuses(&program.api_raw("verify", json_type, body).await, 400, "invalid_request");
     }
