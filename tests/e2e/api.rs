@@ -112,6 +112,7 @@ async fn what_is_not_exactly_a_request_is_refused() {
     }
     let unknown = program.api("verify", &json!({"requestId": id, "code": "123456"})).await;
     refuses(&unknown, 401, "unknown_request");
+    assert_eq!(unknown.header("www-authenticate"), "Vestibule");
 
     let good = "{\"phoneNumber\":\"+14155550100\"}";
     for media_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
