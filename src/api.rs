@@ -154,3 +154,26 @@ const fn word(cause: &Cause) -> &'static str {
         Cause::Store(_) => "store_unavailable",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// Read from the lines themselves: a list of causes kept here would be one more to forget.
+    #[test]
+    fn every_word_stands_in_the_document_and_no_other() {
+        let code = include_str!("api.rs").split("#[cfg(test)]").next().unwrap_or_default();
+        let said: BTreeSet<&str> = code
+            .lines()
+            .filter(|line| !line.contains("StatusCode::OK"))
+            .filter(|line| line.contains("StatusCode::") || line.trim_start().starts_with("Cause::"))
+            .filter_map(|line| line.split('"').nth(1))
+            .collect();
+        let documented: BTreeSet<&str> = include_str!("../docs/openapi.yaml")
+            .lines()
+            .filter_map(|line| line.trim_start().strip_prefix("- {const: ")?.split(',').next())
+            .collect();
+        assert!(said.len() > 20, "{said:?}");
+        assert_eq!(said, documented);
+    }
+}
