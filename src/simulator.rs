@@ -8,9 +8,18 @@ use std::fmt;
 use std::time::SystemTime;
 
 pub mod application;
+mod call;
+mod fault;
+mod faults;
+mod journal;
+mod provider;
 mod random;
+mod reply;
+mod side_channel;
 pub mod twilio;
 mod wire;
+
+pub use fault::{Fault, FaultError};
 
 /// A code that a provider would have sent to a person's phone.
 #[derive(Clone, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
-use crate::simulator::SentCode;
-use crate::simulator::twilio::{Fault, Options, Simulator, is_sid};
+use crate::simulator::twilio::{Options, Simulator, fault, is_sid};
+use crate::simulator::{Fault, SentCode};
 
 /// Play a provider: take its API calls and show the codes instead of sending them.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ struct Twilio {
     #[arg(long, value_name = "DIGITS", value_parser = code)]
     fixed_code: Option<String>,
     /// Switch a fault on, e.g. on=start,fault=503,times=2 (repeatable; times=0: until cleared)
-    #[arg(long = "fault", value_name = "FAULT")]
+    #[arg(long = "fault", value_name = "FAULT", value_parser = fault)]
     faults: Vec<Fault>,
 }
 

@@ -10,22 +10,15 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
-use super::{SentCode, wire};
+use super::{Fault, FaultError, SentCode, provider};
 
 mod answer;
-mod call;
 mod error;
-mod fault;
-mod faults;
 mod http;
-mod journal;
 mod parameters;
-mod reply;
 mod route;
 mod verification;
 mod verifications;
-
-pub use fault::{Fault, FaultError};
 
 /// What the simulated account looks like. Whatever is not pinned may be anything well formed.
 #[derive(Debug, Clone)]
@@ -104,8 +97,13 @@ impl Simulator {
     /// before the start that sent it is answered.
     pub async fn serve(self, listener: TcpListener, sink: impl Fn(&SentCode) + Send + Sync + 'static) {
         let server = Arc::new(http::Server::new(self.options, Box::new(sink)));
-        wire::serve(listener, move |request| Arc::clone(&server).answer(request)).await;
+        provider::serve(listener, server).await;
     }
+}
+
+/// A fault as a command flag writes it: `on=start,fault=503,times=2`.
+pub fn fault(flag: &str) -> Result<Fault, FaultError> {
+    Fault::parse(flag, &http::WORDS)
 }
 
 /// Whether `sid` is two letters out of `prefixes` and 32 hexadecimal digits.

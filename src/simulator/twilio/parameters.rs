@@ -1,8 +1,8 @@
 //! Which parameters of a start and a check are acceptable; the first bad one is named.
 
-use super::call::Form;
 use super::error::ApiError;
 use super::verifications::{Ending, Target};
+use crate::simulator::call::Form;
 
 /// The destination and channel of a start.
 pub(super) fn start(form: &Form) -> Result<(&str, &str), ApiError> {

@@ -24,11 +24,6 @@ impl Operation {
             Self::Service => "service",
         }
     }
-
-    pub(super) fn named(name: &str) -> Option<Self> {
-        let all = [Self::Start, Self::Check, Self::Update, Self::Fetch, Self::Service];
-        all.into_iter().find(|operation| operation.name() == name)
-    }
 }
 
 /// An operation and the identifiers its path holds.

@@ -5,8 +5,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 
-use super::Options;
-use crate::simulator::wire;
+use super::wire;
 
 /// Everything the rules need to know of a request.
 pub(super) struct Call {
@@ -26,10 +25,9 @@ impl Call {
         Some(Self { method: parts.method, path: parts.uri.path().to_owned(), form, authorization })
     }
 
-    /// The account that the credentials belong to, if the simulator takes them.
-    pub(super) fn account(&self, options: &Options) -> Option<String> {
-        let (user, secret) = basic(self.authorization.as_deref()?)?;
-        options.admit(&user, &secret).then(|| options.account_of(&user))
+    /// User and secret, when they come as HTTP Basic.
+    pub(super) fn basic(&self) -> Option<(String, String)> {
+        basic(self.authorization.as_deref()?)
     }
 }
 

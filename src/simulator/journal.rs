@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
+use super::SentCode;
 use super::call::Call;
-use crate::simulator::SentCode;
-use crate::simulator::wire::timestamp;
+use super::wire::timestamp;
 
 /// The side channel's memory.
 #[derive(Debug, Default)]
