@@ -1,4 +1,4 @@
-//! Stand-ins for the outside world: a provider that "sends" codes without a phone network, and an
+//! Stand-ins for the outside world: providers that "send" codes without a phone network, and an
 //! application to protect. They serve `vestibule simulate`, `vestibule demo` and the tests.
 //!
 //! A simulator speaks the provider's real wire format over real sockets, so the gateway cannot tell the
@@ -11,12 +11,15 @@ pub mod application;
 mod call;
 mod fault;
 mod faults;
+mod form;
 mod journal;
+mod number;
 mod provider;
 mod random;
 mod reply;
 mod side_channel;
 pub mod twilio;
+pub mod vonage;
 mod wire;
 
 pub use fault::{Fault, FaultError};

@@ -1,17 +1,21 @@
-//! One request to the API, read to the end: method, path, form and who is asking.
+//! One request to an API, read to the end: method, path, fields and who is asking.
 
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
+use serde_json::Value;
 
+use super::form::{self, Form};
 use super::wire;
 
 /// Everything the rules need to know of a request.
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: String,
+    pub(super) query: Form,
     pub(super) form: Form,
+    pub(super) json: Option<Value>,
     authorization: Option<String>,
 }
 
@@ -20,45 +24,59 @@ impl Call {
     pub(super) async fn read(request: Request<Incoming>) -> Option<Self> {
         let (parts, body) = request.into_parts();
         let body = wire::read(body).await?;
-        let form = if is_form(&parts) { Form::parse(&body) } else { Form::default() };
-        let authorization = field(&parts, AUTHORIZATION.as_str()).map(str::to_owned);
-        Some(Self { method: parts.method, path: parts.uri.path().to_owned(), form, authorization })
+        Some(Self::new(&parts, &body))
+    }
+
+    /// Fields count only when they come as what they are: JSON is read as a form without any, and a form as no JSON.
+    fn new(parts: &Parts, body: &Bytes) -> Self {
+        Self {
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            query: Form::parse(parts.uri.query().unwrap_or_default().as_bytes()),
+            form: if is(parts, "application/x-www-form-urlencoded") {
+                Form::parse(body)
+            } else {
+                Form::default()
+            },
+            json: is(parts, "application/json").then(|| serde_json::from_slice(body).ok()).flatten(),
+            authorization: field(parts, AUTHORIZATION.as_str()).map(str::to_owned),
+        }
     }
 
     /// User and secret, when they come as HTTP Basic.
     pub(super) fn basic(&self) -> Option<(String, String)> {
         basic(self.authorization.as_deref()?)
     }
-}
 
-/// A decoded form. A field that occurs twice counts once, as its first occurrence.
-#[derive(Default)]
-pub(super) struct Form(Vec<(String, String)>);
-
-impl Form {
-    pub(super) fn parse(body: &[u8]) -> Self {
-        Self(form_urlencoded::parse(body).into_owned().collect())
+    /// A bearer token.
+    pub(super) fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.authorization.as_deref()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|field| field.0 == name).map(|field| field.1.as_str())
-    }
-
-    /// The fields as they may be shown: codes and tokens are named, not repeated.
-    pub(super) fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), if secret(name) { HIDDEN } else { value.as_str() }))
+    /// The fields as they may be shown, and what they came as.
+    pub(super) fn shown(&self) -> (&'static str, Value) {
+        if let Some(json) = &self.json {
+            return ("json", form::shown(json));
+        }
+        let fields = self.query.shown().chain(self.form.shown());
+        ("form", fields.map(|(name, value)| (name.to_owned(), Value::from(value))).collect())
     }
 }
 
-fn secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["code", "token", "secret", "password"].iter().any(|word| name.ends_with(word))
+#[cfg(test)]
+impl Call {
+    /// A call with these fields, for the rules' own tests.
+    pub(super) fn of_form(form: &str) -> Self {
+        let (method, path) = (Method::POST, "/".to_owned());
+        let form = Form::parse(form.as_bytes());
+        Self { method, path, query: Form::default(), form, json: None, authorization: None }
+    }
 }
 
-/// Fields count only when they come as a form: a JSON body is read as one without any.
-fn is_form(parts: &Parts) -> bool {
-    let media_type = field(parts, CONTENT_TYPE.as_str()).and_then(|value| value.split(';').next());
-    media_type.is_some_and(|value| value.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+fn is(parts: &Parts, media_type: &str) -> bool {
+    let named = field(parts, CONTENT_TYPE.as_str()).and_then(|value| value.split(';').next());
+    named.is_some_and(|value| value.trim().eq_ignore_ascii_case(media_type))
 }
 
 fn field<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
@@ -76,25 +94,16 @@ fn basic(authorization: &str) -> Option<(String, String)> {
     Some((user.to_owned(), secret.to_owned()))
 }
 
-const HIDDEN: &str = "[hidden]";
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    #[test]
-    fn a_plus_must_be_encoded() {
-        assert_eq!(Form::parse(b"To=%2B14155550100").get("To"), Some("+14155550100"));
-        assert_eq!(Form::parse(b"To=+14155550100").get("To"), Some(" 14155550100"));
-    }
-
-    #[test]
-    fn codes_and_tokens_are_not_shown() {
-        let form = Form::parse(b"To=%2B14155550100&Code=123456&SnaClientToken=x&CustomCode=98765");
-        let shown: Vec<_> = form.shown().collect();
-        let expected =
-            [("To", "+14155550100"), ("Code", HIDDEN), ("SnaClientToken", HIDDEN), ("CustomCode", HIDDEN)];
-        assert_eq!(shown, expected);
+    fn call(content_type: &str, body: &str) -> Call {
+        let request =
+            Request::post("/v2?a=1").header(CONTENT_TYPE, content_type).body(()).expect("it is sound");
+        Call::new(&request.into_parts().0, &Bytes::copy_from_slice(body.as_bytes()))
     }
 
     #[test]
@@ -103,5 +112,15 @@ mod tests {
         assert_eq!(basic("Basic QUM6cGE6c3M="), pair("AC", "pa:ss"));
         assert_eq!(basic("bearer QUM6cGFzcw=="), None);
         assert_eq!(basic("Basic %%%"), None);
+    }
+
+    #[test]
+    fn a_body_is_what_it_says() {
+        let form = call("application/x-www-form-urlencoded; charset=UTF-8", "b=2");
+        assert_eq!((form.form.get("b"), form.json.is_none()), (Some("2"), true));
+        assert_eq!(form.shown(), ("form", json!({"a": "1", "b": "2"})));
+        let json = call("application/json", r#"{"b":2}"#);
+        assert_eq!((json.form.get("b"), json.shown()), (None, ("json", json!({"b": 2}))));
+        assert!(call("application/json", "b=2").json.is_none());
     }
 }

@@ -56,8 +56,9 @@ impl Fault {
         self.retry_after.as_deref()
     }
 
-    pub(super) fn concerns(&self, operation: &str, to: Option<&str>) -> bool {
-        let operation_fits = self.on.is_none_or(|on| on == operation);
+    /// Whether a call is meant that goes to this number and is known by any of these operations' names.
+    pub(super) fn concerns(&self, operations: &[&str], to: Option<&str>) -> bool {
+        let operation_fits = self.on.is_none_or(|on| operations.contains(&on));
         operation_fits && self.to.as_deref().is_none_or(|wanted| Some(wanted) == to)
     }
 

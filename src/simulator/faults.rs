@@ -29,8 +29,8 @@ impl Faults {
     }
 
     /// The oldest fault that concerns this call; it is spent by being taken.
-    pub(super) fn take(&mut self, operation: &str, to: Option<&str>) -> Option<Fault> {
-        let index = self.0.iter().position(|fault| fault.concerns(operation, to))?;
+    pub(super) fn take(&mut self, operations: &[&str], to: Option<&str>) -> Option<Fault> {
+        let index = self.0.iter().position(|fault| fault.concerns(operations, to))?;
         let taken = self.0[index].clone();
         if self.0[index].spend() {
             self.0.remove(index);
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn faults_are_used_up_in_order() {
         let mut faults = Faults::new(vec![fault("on=start,fault=503"), fault("fault=html,times=2")]);
-        let mut kind = |operation| faults.take(operation, None).map(|fault| fault.kind().clone());
+        let mut kind = |operation| faults.take(&[operation], None).map(|fault| fault.kind().clone());
         assert_eq!(kind("check"), Some(Kind::Html));
         assert_eq!(kind("start"), Some(Kind::Error("503".to_owned())));
         assert_eq!(kind("start"), Some(Kind::Html));

@@ -26,8 +26,18 @@ impl Reply {
         Self::json(StatusCode::OK, body)
     }
 
+    /// An error as RFC 9457 writes it.
+    pub(super) fn problem(status: StatusCode, body: &Value) -> Self {
+        Self::new(status, "application/problem+json", body.to_string())
+    }
+
     pub(super) fn no_content() -> Self {
         Self::new(StatusCode::NO_CONTENT, JSON, String::new())
+    }
+
+    /// 200 without a word.
+    pub(super) fn empty() -> Self {
+        Self::new(StatusCode::OK, JSON, String::new())
     }
 
     pub(super) fn html_error() -> Self {

@@ -46,12 +46,12 @@ impl SideChannel {
     /// The outcome of a call under the oldest fault that concerns it, or of an undisturbed one.
     pub(super) fn disturb(
         &self,
-        operation: &str,
+        operations: &[&str],
         to: Option<&str>,
         error: impl FnOnce(&str) -> Reply,
         process: impl FnOnce() -> Reply,
     ) -> Outcome {
-        let fault = self.state().faults.take(operation, to);
+        let fault = self.state().faults.take(operations, to);
         match fault {
             Some(fault) => Outcome::disturbed(&fault, error, process),
             None => Outcome::undisturbed(process()),

@@ -32,10 +32,10 @@ fn once_is_the_default_and_zero_is_forever() {
 #[test]
 fn it_concerns_its_operation_and_number_only() {
     let fault = fault("on=check,to=+14155550100,fault=slow").expect("slow is a fault");
-    assert!(fault.concerns("check", Some("+14155550100")));
-    assert!(!fault.concerns("start", Some("+14155550100")));
-    assert!(!fault.concerns("check", Some("+14155550101")));
-    assert!(!fault.concerns("check", None));
+    assert!(fault.concerns(&["check"], Some("+14155550100")));
+    assert!(!fault.concerns(&["start"], Some("+14155550100")));
+    assert!(!fault.concerns(&["check"], Some("+14155550101")));
+    assert!(!fault.concerns(&["check"], None));
 }
 
 #[test]

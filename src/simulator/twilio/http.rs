@@ -61,7 +61,7 @@ impl Server {
         let to = self.destination(call, route);
         let error = |name: &str| ApiError::fault(name, &call.path).reply();
         let process = || self.operate(call, route, now).unwrap_or_else(|error| error.reply());
-        self.side_channel.disturb(route.operation.name(), to.as_deref(), error, process)
+        self.side_channel.disturb(&[route.operation.name()], to.as_deref(), error, process)
     }
 
     fn destination(&self, call: &Call, route: Route<'_>) -> Option<String> {
