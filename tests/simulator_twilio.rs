@@ -1,10 +1,13 @@
 //! `vestibule simulate twilio` as its callers meet it: the real binary over real HTTP, one test per rule.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+mod common;
+
+use std::ops::{Deref, DerefMut};
+use std::process::Command;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use common::{json_of, member, send, text};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
@@ -417,39 +420,30 @@ fn contradicting_flags_are_a_usage_error() {
     assert_eq!(output.status.code(), Some(64));
 }
 
-/// The binary under test, killed when the test ends.
-struct Simulator {
-    process: Child,
-    output: Option<BufReader<ChildStdout>>,
-    url: String,
-    client: Client,
+/// The binary under test as Twilio.
+struct Simulator(common::Simulator);
+
+impl Deref for Simulator {
+    type Target = common::Simulator;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Simulator {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl Simulator {
     fn run(flags: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_vestibule"))
-            .args(["simulate", "twilio", "--listen", "127.0.0.1:0"])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let output = process.stdout.take().map(BufReader::new);
-        let client = Client::builder().no_proxy().build().expect("a plain client needs nothing");
-        let mut simulator = Self { process, output, url: String::new(), client };
-        let line = simulator.line();
-        simulator.url = line.strip_prefix("listening ").expect("the first line tells the URL").to_owned();
-        simulator
+        Self(common::Simulator::run("twilio", flags))
     }
 
     fn fixed() -> Self {
         Self::run(&["--fixed-code", CODE])
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        let output = self.output.as_mut().expect("the output is open");
-        output.by_ref().read_line(&mut line).expect("the output is text");
-        line.trim_end_matches('\n').to_owned()
     }
 
     fn api(&self, path: &str) -> String {
@@ -484,49 +478,6 @@ impl Simulator {
         let url = self.api(&format!("Services/{SERVICE}/Verifications/{sid}"));
         send(self.client.get(url).basic_auth(ACCOUNT, Some("secret"))).await
     }
-
-    async fn side(&self, page: &str) -> Value {
-        let (status, body) =
-            json_of(send(self.client.get(format!("{}/simulator/{page}", self.url))).await).await;
-        assert_eq!(status, 200, "{body}");
-        body
-    }
-
-    /// The newest code sent to a number.
-    async fn code(&self, to: &str) -> String {
-        let messages = self.side("messages").await;
-        let newest = messages.as_array().and_then(|all| all.iter().rfind(|message| message["to"] == to));
-        member(newest.expect("something was sent there"), "code")
-    }
-
-    async fn post_fault(&self, fault: &Value) -> Response {
-        send(self.client.post(format!("{}/simulator/faults", self.url)).json(fault)).await
-    }
-
-    async fn fault(&self, fault: &Value) {
-        let (status, body) = json_of(self.post_fault(fault).await).await;
-        assert_eq!(status, 201, "{body}");
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        let _already_gone = self.process.kill();
-        let _status = self.process.wait();
-    }
-}
-
-async fn send(request: RequestBuilder) -> Response {
-    request.send().await.expect("it answers")
-}
-
-async fn text(response: Response) -> (u16, String) {
-    (response.status().as_u16(), response.text().await.expect("the body is text"))
-}
-
-async fn json_of(response: Response) -> (u16, Value) {
-    let (status, text) = text(response).await;
-    (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {status} {text}")))
 }
 
 async fn assert_error(response: Response, status: u16, code: u32, message: &str) {
@@ -539,10 +490,6 @@ async fn assert_error(response: Response, status: u16, code: u32, message: &str)
 async fn assert_not_found(response: Response, path: &str) {
     let message = format!("The requested resource /v2/Services/{SERVICE}{path} was not found");
     assert_error(response, 404, 20404, &message).await;
-}
-
-fn member(body: &Value, name: &str) -> String {
-    body[name].as_str().unwrap_or_else(|| panic!("no {name} in {body}")).to_owned()
 }
 
 fn number(text: &str) -> u32 {
