@@ -255,6 +255,60 @@ async fn the_service_tells_its_code_length() {
 }
 
 #[tokio::test]
+async fn a_lookup_tells_every_documented_member() {
+    let simulator = Simulator::run(&[]);
+    let (status, body) = json_of(simulator.lookup(TO, "").await).await;
+    let expected = json!({
+        "calling_country_code": "1", "country_code": "US", "phone_number": TO, "national_format": "(415) 555-0100",
+        "valid": true, "validation_errors": null, "caller_name": null, "sim_swap": null, "call_forwarding": null,
+        "line_status": null, "line_type_intelligence": null, "identity_match": null, "reassigned_number": null,
+        "sms_pumping_risk": null, "phone_number_quality_score": null, "pre_fill": null,
+        "url": format!("https://lookups.twilio.com/v2/PhoneNumbers/{TO}"),
+    });
+    assert_eq!((status, body), (200, expected));
+    let (status, body) = json_of(simulator.lookup("+141599299600", "line_type_intelligence").await).await;
+    assert_eq!((status, &body["valid"]), (200, &json!(false)));
+    assert_eq!(body["validation_errors"], json!(["TOO_LONG"]));
+    assert_eq!(body["line_type_intelligence"], Value::Null);
+    let anonymous = simulator.client.get(simulator.api(&format!("PhoneNumbers/{TO}")));
+    assert_error(send(anonymous).await, 401, 20003, "Authenticate").await;
+}
+
+#[tokio::test]
+async fn what_a_number_is_can_be_told() {
+    let other = "+14155550199";
+    let simulator = Simulator::run(&["--line", "+14155550199=landline", "--swapped", TO]);
+    let both = "line_type_intelligence,sim_swap";
+    let (_, body) = json_of(simulator.lookup(TO, both).await).await;
+    assert_eq!(body["line_type_intelligence"]["type"], "mobile");
+    assert_eq!(body["sim_swap"]["last_sim_swap"]["swapped_in_period"], true);
+    let (_, body) = json_of(simulator.lookup(other, both).await).await;
+    assert_eq!(body["line_type_intelligence"]["type"], "landline");
+
+    let line = json!({"to": other, "type": "nonFixedVoip", "swapped": false, "error_code": null});
+    let told = json_of(simulator.post_line(&line).await).await;
+    assert_eq!(told, (201, line));
+    let (_, body) = json_of(simulator.lookup(other, both).await).await;
+    assert_eq!(body["line_type_intelligence"]["type"], "nonFixedVoip");
+    simulator.post_line(&json!({"to": other, "error_code": 60606})).await;
+    let (status, body) = json_of(simulator.lookup(other, both).await).await;
+    assert_eq!((status, &body["line_type_intelligence"]["error_code"]), (200, &json!(60606)));
+    assert_eq!(simulator.post_line(&json!({"to": other, "type": "voip"})).await.status(), 400);
+    let requests = simulator.side("requests").await;
+    assert_eq!(requests[0]["path"], format!("/v2/PhoneNumbers/{TO}"));
+    assert_eq!(requests[0]["form"], json!({"Fields": both}));
+}
+
+#[tokio::test]
+async fn a_lookup_can_be_disturbed() {
+    let simulator = Simulator::run(&[]);
+    simulator.fault(&json!({"on": "lookup", "to": TO, "fault": "503"})).await;
+    assert_eq!(simulator.start(TO, "sms").await.status(), 201);
+    assert_eq!(simulator.lookup(TO, "").await.status(), 503);
+    assert_eq!(simulator.lookup(TO, "").await.status(), 200);
+}
+
+#[tokio::test]
 async fn requests_are_listed_without_codes_and_secrets() {
     let simulator = Simulator::fixed();
     simulator.started().await;
@@ -477,6 +531,16 @@ impl Simulator {
     async fn fetch(&self, sid: &str) -> Response {
         let url = self.api(&format!("Services/{SERVICE}/Verifications/{sid}"));
         send(self.client.get(url).basic_auth(ACCOUNT, Some("secret"))).await
+    }
+
+    async fn lookup(&self, to: &str, fields: &str) -> Response {
+        let query = if fields.is_empty() { String::new() } else { format!("?Fields={fields}") };
+        let url = self.api(&format!("PhoneNumbers/{to}{query}"));
+        send(self.client.get(url).basic_auth(ACCOUNT, Some("secret"))).await
+    }
+
+    async fn post_line(&self, line: &Value) -> Response {
+        send(self.client.post(format!("{}/simulator/lines", self.url)).json(line)).await
     }
 }
 

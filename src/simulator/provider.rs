@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use tokio::net::TcpListener;
 
 use super::call::Call;
@@ -16,6 +16,11 @@ use super::wire::{self, Body, HangUp};
 /// A provider's API, and the side channel beside it.
 pub(super) trait Provider: Send + Sync + 'static {
     fn side_channel(&self) -> &SideChannel;
+
+    /// The provider's own page of the side channel, if it has one of this name.
+    fn page(&self, _method: &Method, _page: &str, _body: &[u8]) -> Option<Reply> {
+        None
+    }
 
     /// What becomes of a call of the API at `now`.
     fn call(&self, call: &Call, now: SystemTime) -> Outcome;
@@ -30,7 +35,9 @@ async fn answer<P: Provider>(provider: Arc<P>, request: Request<Incoming>) -> Re
     let method = request.method().clone();
     if let Some(page) = request.uri().path().strip_prefix("/simulator/").map(str::to_owned) {
         let body = wire::read(request.into_body()).await.ok_or(HangUp)?;
-        return Ok(provider.side_channel().answer(&method, &page, &body).into_response());
+        let own = provider.page(&method, &page, &body);
+        let reply = own.unwrap_or_else(|| provider.side_channel().answer(&method, &page, &body));
+        return Ok(reply.into_response());
     }
     let call = Call::read(request).await.ok_or(HangUp)?;
     let now = wire::now();

@@ -2,7 +2,7 @@
 
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::wire::{self, Body};
 
@@ -20,6 +20,11 @@ pub(super) struct Reply {
 impl Reply {
     pub(super) fn json(status: StatusCode, body: &Value) -> Self {
         Self::new(status, JSON, body.to_string())
+    }
+
+    /// What the side channel does not take, and why.
+    pub(super) fn refused(status: StatusCode, reason: &str) -> Self {
+        Self::json(status, &json!({"error": reason}))
     }
 
     pub(super) fn ok(body: &Value) -> Self {

@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
 
 use super::call::Call;
 use super::fault::{self, Fault, Vocabulary};
@@ -70,9 +69,9 @@ impl SideChannel {
             }
             ("POST", "faults") => add_fault(&mut state.faults, self.words, body),
             (_, "messages" | "requests" | "faults") => {
-                refuse(StatusCode::METHOD_NOT_ALLOWED, "that method does nothing here")
+                Reply::refused(StatusCode::METHOD_NOT_ALLOWED, "that method does nothing here")
             }
-            _ => refuse(StatusCode::NOT_FOUND, "there are /simulator/messages, requests and faults"),
+            _ => Reply::refused(StatusCode::NOT_FOUND, "there are /simulator/messages, requests and faults"),
         }
     }
 
@@ -92,11 +91,6 @@ fn add_fault(faults: &mut Faults, words: &Vocabulary, body: &[u8]) -> Reply {
             faults.add(fault);
             Reply::json(StatusCode::CREATED, &listed)
         }
-        Err(reason) => refuse(StatusCode::BAD_REQUEST, &reason),
+        Err(reason) => Reply::refused(StatusCode::BAD_REQUEST, &reason),
     }
-}
-
-fn refuse(status: StatusCode, reason: &str) -> Reply {
-    let body: Value = json!({"error": reason});
-    Reply::json(status, &body)
 }

@@ -1,5 +1,6 @@
 //! `vestibule simulate twilio`: its flags.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use secrecy::SecretString;
 use super::{code, secret};
 use crate::cli::Failure;
 use crate::simulator::Fault;
-use crate::simulator::twilio::{Options, fault, is_sid};
+use crate::simulator::twilio::{Line, Options, fault, is_number, is_sid, line};
 
-/// Play Twilio Verify v2.
+/// Play Twilio Verify v2 and Lookup v2.
 ///
 /// Takes any well-formed account and Service and any secret unless they are pinned. Each sent code is an
 /// output line `code +14155550100 123456` and an entry of GET /simulator/messages; GET /simulator/requests
-/// lists the API calls; POST, GET and DELETE /simulator/faults switch faults.
+/// lists the API calls; POST, GET and DELETE /simulator/faults switch faults; POST /simulator/lines says what a
+/// number is when it is looked up.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   vestibule simulate twilio --listen 127.0.0.1:4010 --fault on=start,fault=503,times=2
@@ -46,6 +48,12 @@ pub(super) struct Twilio {
     /// Switch a fault on, e.g. on=start,fault=503,times=2 (repeatable; times=0: until cleared)
     #[arg(long = "fault", value_name = "FAULT", value_parser = fault)]
     faults: Vec<Fault>,
+    /// What a number is when it is looked up, e.g. +14155550100=landline (repeatable) [default: mobile]
+    #[arg(long = "line", value_name = "NUMBER=TYPE", value_parser = line)]
+    lines: Vec<(String, String)>,
+    /// A number whose SIM was changed within the last day (repeatable)
+    #[arg(long, value_name = "NUMBER", value_parser = number)]
+    swapped: Vec<String>,
 }
 
 impl Twilio {
@@ -67,8 +75,22 @@ impl Twilio {
             lifetime: Duration::from_secs(self.lifetime),
             fixed_code: self.fixed_code,
             faults: self.faults,
+            lines: lines(self.lines, self.swapped),
         })
     }
+}
+
+fn lines(kinds: Vec<(String, String)>, swapped: Vec<String>) -> HashMap<String, Line> {
+    let named = |(to, kind)| (to, Line { kind, ..Line::default() });
+    let mut lines: HashMap<String, Line> = kinds.into_iter().map(named).collect();
+    for to in swapped {
+        lines.entry(to).or_default().swapped = true;
+    }
+    lines
+}
+
+fn number(text: &str) -> Result<String, &'static str> {
+    is_number(text).then(|| text.to_owned()).ok_or("a number is in E.164, like +14155550100")
 }
 
 fn account(text: &str) -> Result<String, &'static str> {
