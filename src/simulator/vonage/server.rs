@@ -96,7 +96,10 @@ impl Server {
 
     fn fault(&self, name: &str, route: Route<'_>, to: Option<&str>) -> Reply {
         let live = to.and_then(|to| self.requests(route.version).live(to).map(str::to_owned));
-        let live = live.unwrap_or_else(random::uuid);
+        let live = live.unwrap_or_else(|| match route.version {
+            Version::One => random::hexadecimal(),
+            Version::Two => random::uuid(),
+        });
         v1::fault(name, &live).or_else(|| v2::fault(name, route, &live)).unwrap_or_else(Reply::html_error)
     }
 
