@@ -295,7 +295,12 @@ fn observe(
 ) -> Result<(), StartError> {
     let address = settings.observe.listen;
     match back_office.block_on(tokio::net::TcpListener::bind(address)) {
-        Ok(listener) => drop(back_office.spawn(observe::serve(listener, observed))),
+        Ok(listener) => {
+            // Port 0 takes a free one; a monitor must learn which.
+            let address = listener.local_addr().unwrap_or(address);
+            tracing::info!(%address, "health and metrics are told");
+            drop(back_office.spawn(observe::serve(listener, observed)));
+        }
         Err(error) if settings.observe.explicit => {
             return Err(StartError::Listen(address.to_string(), error));
         }

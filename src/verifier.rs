@@ -177,6 +177,11 @@ impl VerifierError {
         Self { trouble: Trouble::Down, code: None, status: None, retry_after: None }
     }
 
+    /// Whether nobody was asked because everybody rests; it is known for how long.
+    pub const fn is_rest(&self) -> bool {
+        matches!(self.trouble, Trouble::Down) && self.status.is_none() && self.retry_after.is_some()
+    }
+
     /// Whether the call never reached the provider.
     pub fn never_left(&self) -> bool {
         self.trouble == Trouble::Down && self.status.is_none()

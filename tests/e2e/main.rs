@@ -8,9 +8,12 @@
 mod common;
 
 mod access;
+mod answers;
 mod api;
 mod challenge;
 mod cli;
+mod failover;
+mod faults;
 mod hostile;
 mod http2;
 mod limits;

@@ -78,7 +78,11 @@ impl Providers {
         since: Instant,
     ) -> Vec<Attempt> {
         let attempts = self.failover.start(to, channel, under_way).await;
-        self.starts.note(since, attempts.last().and_then(|last| last.result.as_ref().err()));
+        let error = attempts.last().and_then(|last| last.result.as_ref().err());
+        // While all rest nobody was asked: it says nothing of how long they take, and ends at a known moment.
+        if !error.is_some_and(VerifierError::is_rest) {
+            self.starts.note(since, error);
+        }
         attempts
     }
 
@@ -98,18 +102,20 @@ impl Providers {
         channel: Channel,
         since: Instant,
     ) -> Result<String, VerifierError> {
+        // While all rest a known person waits for nobody either.
+        let able = self.failover.would_ask(channel)?;
         let answer = match self.starts.trouble() {
             Some(error) => Err(error),
-            None => self.would_start(channel).await,
+            None => self.would_start(able).await,
         };
         self.starts.pace.imitate(since).await;
         answer
     }
 
-    /// What a start would come to for anybody, as far as can be known without sending.
-    async fn would_start(&self, channel: Channel) -> Result<String, VerifierError> {
+    /// What a start by one of these would come to for anybody, as far as can be known without sending.
+    async fn would_start(&self, able: Vec<&Arc<dyn Verifier>>) -> Result<String, VerifierError> {
         let mut trouble = VerifierError::down();
-        for provider in self.failover.would_ask(channel)? {
+        for provider in able {
             match self.health(&**provider).await {
                 Ok(()) => return Ok(provider.name().to_owned()),
                 Err(error) if error.trouble.moves_on() => trouble = error,

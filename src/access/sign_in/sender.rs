@@ -297,8 +297,7 @@ pub(super) fn cause_of(error: &VerifierError) -> Cause {
     let busy = Cause::ProviderBusy(error.retry_after.unwrap_or(A_WHILE));
     match error.trouble {
         Trouble::Throttled => busy,
-        // All providers rest, and it is known for how long.
-        Trouble::Down if error.status.is_none() && error.retry_after.is_some() => busy,
+        Trouble::Down if error.is_rest() => busy,
         Trouble::TooManySends
         | Trouble::InFlight
         | Trouble::InvalidNumber

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 pub mod browser;
+pub mod journey;
 pub mod more;
 pub mod raw;
 pub mod upstream;
@@ -107,7 +108,7 @@ impl Drop for Process {
     }
 }
 
-/// `vestibule simulate twilio`, running.
+/// `vestibule simulate …`, running.
 #[derive(Debug)]
 pub struct Simulator {
     process: Process,
@@ -116,7 +117,12 @@ pub struct Simulator {
 
 impl Simulator {
     pub fn start(arguments: &[&str]) -> Self {
-        let mut all = vec!["simulate", "twilio", "--listen", "127.0.0.1:0"];
+        Self::start_kind("twilio", arguments)
+    }
+
+    /// The same of another provider.
+    pub fn start_kind(kind: &str, arguments: &[&str]) -> Self {
+        let mut all = vec!["simulate", kind, "--listen", "127.0.0.1:0"];
         all.extend(arguments);
         let mut process = Process::start(&all, &[]);
         let line = process.wait_for("listening ");
@@ -178,19 +184,18 @@ pub struct House {
 impl House {
     /// Writes a configuration: `[[provider]]` and state are filled in, the rest is `text`.
     pub fn new(simulator: &Simulator, text: &str) -> Self {
+        Self::with_providers(&provider("twilio", &simulator.url), text)
+    }
+
+    /// The same, with `[[provider]]` sections of the test's own; `{dir}` is the house's directory.
+    pub fn with_providers(providers: &str, text: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("config.toml");
         std::fs::write(directory.path().join("token"), "a-secret-token-of-32-characters!").unwrap();
         let house = Self { directory, config };
         let path = house.directory.path().display();
-        let provider = format!(
-            "[[provider]]\nkind = \"twilio\"\nbase_url = \"{}\"\naccount_sid = \"AC{}\"\nauth_token = {{ file = \"{path}/token\" }}\nservice_sid = \"VA{}\"\n",
-            simulator.url,
-            "0".repeat(32),
-            "1".repeat(32)
-        );
-        let text = text.replace("{dir}", &path.to_string());
-        std::fs::write(&house.config, format!("{text}\n{provider}")).unwrap();
+        let text = format!("{text}\n{providers}").replace("{dir}", &path.to_string());
+        std::fs::write(&house.config, text).unwrap();
         house
     }
 
@@ -326,6 +331,15 @@ impl Scene {
         self.gateway.stop();
         self.gateway = Gateway::start(&self.house);
     }
+}
+
+/// A `[[provider]]` section for a simulator.
+pub fn provider(name: &str, url: &str) -> String {
+    format!(
+        "[[provider]]\nkind = \"twilio\"\nname = \"{name}\"\nbase_url = \"{url}\"\naccount_sid = \"AC{}\"\nauth_token = {{ file = \"{{dir}}/token\" }}\nservice_sid = \"VA{}\"\n",
+        "0".repeat(32),
+        "1".repeat(32)
+    )
 }
 
 /// The configuration of a scene.

@@ -8,11 +8,43 @@ use reqwest::Method;
 use super::browser::{HTML, Page};
 use super::{Browser, Gateway, House, Process, Simulator, eventually};
 
+/// Status, names of the fields, and text of a page without what differs from visit to visit.
+pub type Normal = (u16, Vec<String>, String);
+
+/// One of many numbers that have nothing in common, not even their first digits.
+pub fn number(n: usize) -> String {
+    format!("+1415{:07}", 2_000_000 + n * 12_347)
+}
+
 impl Page {
     /// Fails unless the page has this status and says this.
     #[track_caller]
     pub fn expect(&self, status: u16, text: &str) {
         assert!(self.status == status && self.text.contains(text), "wanted {status} {text:?}:\n{self:#?}");
+    }
+
+    /// The page without what differs from visit to visit: reference, last digits, seconds.
+    pub fn normal(&self) -> Normal {
+        let mut text = self.text.clone();
+        if let Some(reference) = self.reference() {
+            text = text.replace(reference, "REFERENCE");
+        }
+        let mut kept = String::new();
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+            let (before, from) = rest.split_at(at);
+            kept.push_str(before);
+            // Durations, masks and tries are numbers; tries must be the same and are compared by sentence.
+            let digits = from.chars().take_while(char::is_ascii_digit).count();
+            let is_tries = from[digits..].starts_with(" tries") || from[digits..].starts_with("-digit");
+            kept.push_str(if is_tries { &from[..digits] } else { "N" });
+            rest = &from[digits..];
+        }
+        kept.push_str(rest);
+        let kept = kept.replace("N seconds", "N second").replace("N minutes", "N minute");
+        let mut names: Vec<String> = self.headers.keys().map(ToString::to_string).collect();
+        names.sort();
+        (self.status.as_u16(), names, kept)
     }
 
     /// What stands in `Retry-After`.
@@ -90,10 +122,29 @@ impl House {
         store.execute_batch(statement).unwrap();
     }
 
+    /// Whether a question to the database has an answer.
+    pub fn finds(&self, question: &str) -> bool {
+        let store = rusqlite::Connection::open(self.path("state/vestibule.db")).unwrap();
+        store.busy_timeout(Duration::from_secs(5)).unwrap();
+        store.prepare(question).unwrap().exists([]).unwrap()
+    }
+
     /// The events of the audit trail that belong to a reference.
     pub fn events(&self, reference: &str) -> Vec<String> {
         let list = self.json(&["audit", "tail", "--reference", reference]);
         list.as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What the audit trail says of an event, oldest first.
+    pub fn details(&self, event: &str) -> Vec<String> {
+        let list = self.json(&["audit", "tail", "--lines", "1000"]);
+        let these = list.as_array().unwrap().iter().filter(|known| known["event"] == event);
+        these.map(|known| known["detail"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Everybody who is in.
+    pub fn sessions(&self) -> Vec<serde_json::Value> {
+        self.json(&["session", "list"]).as_array().unwrap().clone()
     }
 
     /// Writes another text into the configuration.
@@ -120,6 +171,23 @@ impl Gateway {
         let (_, rest) = line.split_once("127.0.0.1:").unwrap();
         let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
         Self { process, address: format!("127.0.0.1:{port}").parse().unwrap() }
+    }
+
+    /// The figures for monitors.
+    pub async fn figures(&mut self) -> String {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("health and metrics are told")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let url = format!("http://{}/metrics", line["address"].as_str().unwrap());
+        super::http().get(url).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Waits until the figures have this line.
+    pub async fn has_figure(&mut self, line: &str) {
+        eventually(&format!("the figures say {line}"), async || {
+            self.figures().await.lines().any(|known| known == line)
+        })
+        .await;
     }
 
     /// Waits until the log has this text anywhere.
