@@ -118,6 +118,20 @@ pub(super) fn pause_of_check(error: &VerifierError, tried: u32) -> Option<Durati
     (error.never_left() && tried == 1).then_some(Duration::from_millis(200))
 }
 
+/// Before a code is cancelled again: doing it twice does no harm, and nobody waits.
+pub(super) fn pause_of_cancel(error: &VerifierError, tried: u32) -> Option<Duration> {
+    match error.trouble {
+        Trouble::Throttled | Trouble::Down | Trouble::Ambiguous => Some(Duration::from_millis(500) * tried),
+        Trouble::TooManySends
+        | Trouble::InFlight
+        | Trouble::InvalidNumber
+        | Trouble::ChannelUnsuitable
+        | Trouble::Blocked
+        | Trouble::Refused
+        | Trouble::Configuration => None,
+    }
+}
+
 /// Up to a quarter more, so that those refused together do not come back together.
 fn jitter(wait: Duration) -> Duration {
     wait / 4 * u32::from(crypto::random::<1>()[0]) / 255

@@ -21,12 +21,25 @@ struct Row {
 struct Outcome {
     /// Our word for it, as the audit trail has it.
     result: String,
-    /// What the person reads, with the page's status.
+    /// The name of the page that the person reads.
     page: String,
     /// The level of the line in the log.
     level: String,
     /// How many calls reached the provider.
     calls: usize,
+}
+
+/// The name of a page, by its status and what it says.
+fn name(status: u16, said: &str) -> String {
+    let legend =
+        TABLE.lines().filter(|line| line.starts_with("| ") && line.matches('|').count() == 4).skip(1);
+    let names = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        // What differs from visit to visit is left out behind the dots.
+        let begins = cells[2].split('…').next().unwrap_or_default().trim();
+        (cells[1] == status.to_string() && said.starts_with(begins)).then(|| cells[0].to_owned())
+    };
+    legend.clone().find_map(names).unwrap_or_else(|| format!("{status} {said}"))
 }
 
 /// The rows under one heading.
@@ -83,7 +96,7 @@ async fn outcome(stage: &mut Stage, call: &str, answer: &str) -> Outcome {
     let reference = page.reference().unwrap_or_else(|| panic!("{call} {answer}: no reference: {page:#?}"));
     let (result, level) = recorded(stage, reference);
     stage.heal().await;
-    Outcome { result, page: format!("{status} {}", said(&page.text)), level, calls }
+    Outcome { result, page: name(status, &said(&page.text)), level, calls }
 }
 
 /// What the last call to the provider came to, and how loud the log told it.
@@ -106,9 +119,16 @@ async fn walk(kind: Kind, heading: &str, call: &str) {
     for row in rows {
         for answer in &row.answers {
             let seen = outcome(&mut stage, call, answer).await;
-            println!("| {call} | `{answer}` | | `{}` | {} | {} | {} |", seen.result, seen.page, seen.level, seen.calls);
+            println!(
+                "| {call} | `{answer}` | | `{}` | {} | {} | {} |",
+                seen.result, seen.page, seen.level, seen.calls
+            );
             if seen != row.outcome {
-                let _ = writeln!(wrong, "{heading}, {call} `{answer}`\n  written {:?}\n  seen    {seen:?}", row.outcome);
+                let _ = writeln!(
+                    wrong,
+                    "{heading}, {call} `{answer}`\n  written {:?}\n  seen    {seen:?}",
+                    row.outcome
+                );
             }
         }
     }
@@ -151,7 +171,8 @@ async fn vonage_v1_check() {
 #[test]
 fn every_code_the_adapters_know_is_in_the_table() {
     let twilio = include_str!("../../src/verifier/twilio/error.rs");
-    let known = twilio.split("fn by_code").nth(1).and_then(|rest| rest.split("_ => return None").next()).unwrap();
+    let known =
+        twilio.split("fn by_code").nth(1).and_then(|rest| rest.split("_ => return None").next()).unwrap();
     let codes = known.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == 5);
     for code in codes {
         assert!(TABLE.contains(&format!("`{code}`")), "{code} is not in docs/provider-answers.md");

@@ -5,17 +5,32 @@ use std::fmt::Write as _;
 
 use crate::common::browser::Page;
 use crate::common::journey::{Kind, Stage, TWILIO, VONAGE, VONAGE_V1, said};
+use crate::common::more::number;
 use crate::common::{Browser, Gateway};
 
 /// What happens to the transport is the same everywhere.
-const TRANSPORT: [&str; 8] = ["500", "503", "html", "slow", "empty", "malformed_json", "drop_before", "drop_after"];
+const TRANSPORT: [&str; 8] =
+    ["500", "503", "html", "slow", "empty", "malformed_json", "drop_before", "drop_after"];
 const OF_TWILIO: [&str; 14] = [
-    "20003", "20404", "20429", "20429_retry_after", "21608", "25109", "60200", "60202", "60203", "60205", "60212",
-    "60410", "60605", "70051",
+    "20003",
+    "20404",
+    "20429",
+    "20429_retry_after",
+    "21608",
+    "25109",
+    "60200",
+    "60202",
+    "60203",
+    "60205",
+    "60212",
+    "60410",
+    "60605",
+    "70051",
 ];
 const OF_VONAGE: [&str; 9] = ["401", "402", "404", "409", "410", "412", "422", "429", "429_retry_after"];
-const OF_VONAGE_V1: [&str; 13] =
-    ["401", "429", "v1_1", "v1_3", "v1_4", "v1_5", "v1_6", "v1_7", "v1_9", "v1_10", "v1_15", "v1_17", "v1_19"];
+const OF_VONAGE_V1: [&str; 13] = [
+    "401", "429", "v1_1", "v1_3", "v1_4", "v1_5", "v1_6", "v1_7", "v1_9", "v1_10", "v1_15", "v1_17", "v1_19",
+];
 
 fn faults(kind: &Kind) -> Vec<&'static str> {
     let own: &[_] = match kind.word {
@@ -104,7 +119,7 @@ async fn gets_in(stage: &Stage, browser: &Browser, to: &str) -> &'static str {
             return "with another code";
         }
     }
-    "when the provider's code has expired"
+    "once the provider's code has expired"
 }
 
 async fn matrix(kind: Kind, name_of_step: &str) {
@@ -120,7 +135,7 @@ async fn matrix(kind: Kind, name_of_step: &str) {
         assert!(messages <= most, "{context} sent {messages} messages");
         stage.scene.simulator.clear_faults().await;
         let then = gets_in(&stage, &browser, &to).await;
-        let _ = writeln!(rows, "{context} | {outcome} | {messages} | in {then}");
+        let _ = writeln!(rows, "{context} | {outcome} | {messages} | then in {then}");
         stage.heal().await;
     }
     println!("{rows}");
@@ -130,18 +145,23 @@ async fn matrix(kind: Kind, name_of_step: &str) {
 /// A gateway whose provider answers badly when it is asked at the start runs all the same, and serves once it is over.
 async fn at_the_start_of_the_gateway(kind: Kind) {
     let mut stage = Stage::new(kind).await;
-    let mut rows = String::new();
+    let (mut rows, mut strangers) = (String::new(), 0);
     for fault in faults(&kind) {
         stage.fault(kind.probe, fault).await;
         let gateway = Gateway::start(&stage.scene.house);
         let stranger = Browser::new(gateway.address);
-        let page = seen(&stranger, stranger.start(crate::common::STRANGER).await).await;
+        strangers += 1;
+        let page = seen(&stranger, stranger.start(&number(5_000 + strangers)).await).await;
         let outcome = name(&page);
         stage.scene.simulator.clear_faults().await;
         let (_, to) = stage.next_person();
         let browser = Browser::new(gateway.address);
         browser.sign_in(&stage.scene.simulator, &to).await;
-        let _ = writeln!(rows, "{} | probe | {fault} | {outcome} for a stranger | 1 | in with the code they have", kind.word);
+        let _ = writeln!(
+            rows,
+            "{} | probe | {fault} | {outcome} for a stranger | 1 | then in with the code they have",
+            kind.word
+        );
     }
     println!("{rows}");
 }

@@ -51,7 +51,8 @@ impl Desk {
     fn sent_again(&self, challenge: &Challenge) -> Option<Message> {
         let recent = self.clock.now().since(challenge.sent_at) < Duration::from_secs(5);
         let key = format!("message.code_sent_again.{}", challenge.channel.as_str());
-        (challenge.sends > 1 && recent).then(|| Message::notice(self.pages.catalogue().text(&key)))
+        let sent = challenge.delivery != Delivery::Unconfirmed;
+        (challenge.sends > 1 && recent && sent).then(|| Message::notice(self.pages.catalogue().text(&key)))
     }
 
     /// The last code was wrong, and so many tries are left.

@@ -58,7 +58,8 @@ impl Kind {
 
     /// Whether a path at the provider is one of a start or a check.
     pub fn is(&self, call: &str, path: &str) -> bool {
-        let start = path.ends_with("/Verifications") || ["/v2/verify", "/v2/verify/", "/verify/json"].contains(&path);
+        let start =
+            path.ends_with("/Verifications") || ["/v2/verify", "/v2/verify/", "/verify/json"].contains(&path);
         let check = path.ends_with("/VerificationCheck")
             || path.ends_with("/check/json")
             || path.strip_prefix("/v2/verify/").is_some_and(|id| id.len() == 36);
@@ -110,13 +111,18 @@ impl Stage {
 /// What stands at the top of a page, without what differs from visit to visit.
 pub fn said(page: &str) -> String {
     let from = page.split_once("id=\"message\"").or_else(|| page.split_once("</h1>"));
-    let from = from.and_then(|(_, rest)| rest.split_once("<p")).map_or(page, |(_, rest)| rest);
-    let text = from.split_once('>').map_or(from, |(_, rest)| rest).split("</p>").next().unwrap_or_default();
+    let from = from.map_or(page, |(_, rest)| rest).replace("<p ", "<p>\u{0}");
+    let text = from.split_once("<p>").map_or("", |(_, rest)| rest);
+    // The attributes of a paragraph that has some.
+    let text =
+        if text.starts_with('\u{0}') { text.split_once('>').map_or("", |(_, rest)| rest) } else { text };
+    let text = text.split("</p>").next().unwrap_or_default();
     let mut shown = String::new();
     for word in text.split_whitespace() {
         // A wait is some seconds, a moment some time, a number ends in some digits.
         let differs = word.chars().any(|c| c.is_ascii_digit());
-        let _ = write!(shown, "{}{}", if shown.is_empty() { "" } else { " " }, if differs { "N" } else { word });
+        let _ =
+            write!(shown, "{}{}", if shown.is_empty() { "" } else { " " }, if differs { "N" } else { word });
     }
     shown
 }
