@@ -18,6 +18,7 @@ mod hostile;
 mod http2;
 mod limits;
 mod logs;
+mod lookup;
 mod proxy;
 mod sessions;
 mod smoke;
