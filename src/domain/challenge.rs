@@ -287,6 +287,11 @@ impl Challenge {
         wait.saturating_sub(now.since(self.sent_at))
     }
 
+    /// Whether another code was sent this way just now, so that who asks again only clicked twice.
+    pub fn was_just_resent(&self, channel: Channel, now: Timestamp) -> bool {
+        self.sends > 1 && self.channel == channel && now.since(self.sent_at) < DOUBLE_CLICK
+    }
+
     /// Whether a start for the same person gets the code of this one again, as providers do while a code lives: with
     /// the time and the tries it has left, also when the person gave this challenge up.
     pub fn shares_code(&self, now: Timestamp) -> bool {
@@ -307,6 +312,9 @@ impl Challenge {
 
 /// A code sent so recently is on its way; another would only cost.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Moments are whole seconds: at least one of these passes.
+const DOUBLE_CLICK: Duration = Duration::from_secs(2);
 
 /// What a verifier says of a typed code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
