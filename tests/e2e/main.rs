@@ -24,4 +24,5 @@ mod sessions;
 mod smoke;
 mod tls;
 mod twilio;
+mod vonage;
 mod websocket;
