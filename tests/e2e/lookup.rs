@@ -27,7 +27,8 @@ async fn scene(more: &str, flags: &[&str]) -> Scene {
 async fn is(scene: &Scene, n: usize, line: serde_json::Value) {
     let mut line = line;
     line["to"] = number(n).into();
-    let set = crate::common::http().post(format!("{}/simulator/lines", scene.simulator.url)).json(&line).send();
+    let set =
+        crate::common::http().post(format!("{}/simulator/lines", scene.simulator.url)).json(&line).send();
     assert!(set.await.unwrap().status().is_success());
 }
 
@@ -56,7 +57,9 @@ async fn start(scene: &Scene, n: usize) -> (Vec<String>, Option<String>) {
 #[tokio::test]
 async fn the_kind_of_a_line_decides_and_is_asked_once() {
     let scene = scene("on_failure = \"refuse\"", &[]).await;
-    for (n, kind) in ["mobile", "landline", "fixedVoip", "nonFixedVoip", "premium", "tollFree"].iter().enumerate() {
+    for (n, kind) in
+        ["mobile", "landline", "fixedVoip", "nonFixedVoip", "premium", "tollFree"].iter().enumerate()
+    {
         is(&scene, n, json!({"type": kind})).await;
     }
     let seen = [
@@ -69,7 +72,11 @@ async fn the_kind_of_a_line_decides_and_is_asked_once() {
     ];
     for (n, channels, trail) in seen {
         let (by, refused) = start(&scene, n).await;
-        assert_eq!((by, refused.as_deref()), (channels.into_iter().map(str::to_owned).collect(), trail), "{n}");
+        assert_eq!(
+            (by, refused.as_deref()),
+            (channels.into_iter().map(str::to_owned).collect(), trail),
+            "{n}"
+        );
     }
     assert_eq!(look_ups(&scene).await, 6);
 
@@ -84,7 +91,9 @@ async fn the_kind_of_a_line_decides_and_is_asked_once() {
     assert!(scene.simulator.requests().await.iter().all(|request| !request.to_string().contains(STRANGER)));
 
     // What is a month old is asked again.
-    scene.house.sql("UPDATE line SET kind_at = kind_at - 2592000; UPDATE challenge SET sent_at = sent_at - 60");
+    scene
+        .house
+        .sql("UPDATE line SET kind_at = kind_at - 2592000; UPDATE challenge SET sent_at = sent_at - 60");
     is(&scene, 3, json!({"type": "mobile"})).await;
     assert_eq!(start(&scene, 3).await.0, ["sms"]);
     assert_eq!(look_ups(&scene).await, 7);
@@ -115,7 +124,9 @@ async fn a_swapped_sim_gets_no_code_by_phone() {
     assert_eq!(scene.simulator.sent_to(&number(0)).await, 0);
     assert_eq!(scene.simulator.calls("/VerificationCheck").await, 0);
     assert_eq!(look_ups(&scene).await, 2);
-    scene.house.sql("UPDATE line SET swapped_at = swapped_at - 3600; UPDATE challenge SET sent_at = sent_at - 60");
+    scene
+        .house
+        .sql("UPDATE line SET swapped_at = swapped_at - 3600; UPDATE challenge SET sent_at = sent_at - 60");
     is(&scene, 0, json!({"type": "mobile"})).await;
     assert_eq!(start(&scene, 0).await.0, ["sms"], "an hour later it is asked again");
 }

@@ -113,3 +113,23 @@ async fn a_refused_number_tells_no_more_than_a_strangers() {
         "nobody is asked about a code that never was"
     );
 }
+
+/// A used-up code that the provider would not forget keeps a new one from going out; the page shows what a stranger sees.
+#[tokio::test]
+async fn a_code_that_could_not_be_cancelled_tells_no_more_than_a_strangers() {
+    let scene = Scene::start("[limits]\nstarts_per_number = \"100/1h\"\n").await;
+    scene.simulator.fault(json!({"on": "update", "fault": "20403", "times": 0})).await;
+    let mut said = Vec::new();
+    for phone in [ALICE, STRANGER] {
+        let browser = scene.browser();
+        assert_eq!(browser.start(phone).await.status, 303);
+        for _ in 0..5 {
+            browser.verify("000000").await;
+        }
+        assert_eq!(browser.resend("sms").await.status, 303);
+        let verified = browser.verify("000000").await;
+        said.push((verified.status, verified.location().to_owned(), browser.challenge().await.normal()));
+    }
+    assert_eq!(said[0], said[1]);
+    assert_eq!(scene.simulator.sent_to(ALICE).await, 1);
+}

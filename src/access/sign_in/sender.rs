@@ -38,6 +38,8 @@ pub(super) struct Order {
     pub(super) challenge: Challenge,
     /// The challenge before another code was asked for; none for the first.
     pub(super) before: Option<Challenge>,
+    /// Who may still hold an older code for the same person, which can no longer be typed.
+    pub(super) old: Option<Holder>,
     /// Whom it goes to; nobody for a stranger and whoever gets none.
     pub(super) to: Option<PhoneNumber>,
 }
@@ -55,7 +57,7 @@ impl Sender {
     /// Sends a code, or pretends to. An error is everybody's, and nothing went out.
     pub(super) async fn send(self: &Arc<Self>, order: Order, trail: &Trail) -> Result<Challenge, Cause> {
         let since = Instant::now();
-        let Order { challenge, before, to } = order;
+        let Order { challenge, before, old, to } = order;
         // What is wrong with one number is told to nobody but the trail: it is then pretended for, like a stranger.
         let (to, channel) = self.fitting(&challenge, to, trail).await?;
         let reserved = match self.reserve(&challenge, to.as_ref(), trail).await? {
@@ -74,7 +76,9 @@ impl Sender {
                 // A landline was called the last time too, whatever was asked for.
                 let last = if channel == challenge.channel { last } else { channel };
                 let message = Message { challenge: challenge.clone(), channel, to, trail: trail.clone() };
-                self.ask(message, last, reserved, since).await?
+                let held = challenge.holder.clone().or(old);
+                let under_way = held.as_ref().map(|holder| UnderWay { holder, channel: last });
+                self.ask(message, under_way, reserved, since).await?
             }
             _ => self.pretend(&challenge, since).await,
         };
@@ -157,12 +161,11 @@ impl Sender {
     async fn ask(
         self: &Arc<Self>,
         message: Message,
-        last: Channel,
+        under_way: Option<UnderWay<'_>>,
         reserved: Reservation,
         since: Instant,
     ) -> Result<Result<Delivered, VerifierError>, StoreError> {
         let holder = message.challenge.holder.clone();
-        let under_way = holder.as_ref().map(|holder| UnderWay { holder, channel: last });
         let attempts = self.providers.start(&message.to, message.channel, under_way, since).await;
         self.record(&message, &attempts).await;
         let Some(Attempt { provider, result }) = attempts.into_iter().last() else {

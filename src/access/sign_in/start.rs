@@ -60,7 +60,7 @@ impl SignIn {
             Opened::Send(challenge) => {
                 self.writer.note(What::ChallengeStarted, trail, who.refusal).await;
                 let to = who.user.map(|user| user.phone_number);
-                let sent = self.sender.send(Order { challenge, before: None, to }, trail).await;
+                let sent = self.sender.send(Order { challenge, before: None, old: None, to }, trail).await;
                 drop(turn);
                 sent
             }
@@ -116,6 +116,7 @@ impl SignIn {
             code_length: terms.code_length,
             state: State::Open,
             delivery: Delivery::Sent,
+            holder: None,
             ..of
         }
     }
@@ -168,6 +169,7 @@ impl SignIn {
         let may_get_one = |user: &User| of.user == Some(user.id) && user.may_sign_in() && !closed;
         let to = known.filter(may_get_one).map(|user| user.phone_number);
         let (now, turn) = (self.parts.clock.now(), self.pending.enter(&of.subject));
+        let old = of.holder.clone();
         let (challenge, before) = match of.usable(now) {
             // Its time or its tries are over, but the person is the same: they need not type their number again.
             Err(Closed::Expired | Closed::TooManyChecks) => {
@@ -186,7 +188,7 @@ impl SignIn {
             },
         };
         self.writer.note(What::CodeResent, trail, channel.as_str()).await;
-        let sent = self.sender.send(Order { challenge, before, to }, trail).await;
+        let sent = self.sender.send(Order { challenge, before, old, to }, trail).await;
         drop(turn);
         sent
     }
