@@ -126,7 +126,7 @@ impl From<Problems> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        if matches!(error, StartError::Tls(_) | StartError::Pages(_)) {
+        if matches!(error, StartError::Tls(_) | StartError::Pages(_) | StartError::PrivateKey(_)) {
             return Self::BadConfig(error.to_string());
         }
         Self::Runtime(error.to_string())

@@ -26,4 +26,5 @@ mod smoke;
 mod spend;
 mod tls;
 mod twilio;
+mod vonage;
 mod websocket;
