@@ -31,6 +31,8 @@ use crate::store::{Store, StoreError};
 use crate::verifier::failover::Failover;
 use crate::verifier::lookup::Lookup;
 use crate::verifier::twilio::Twilio;
+use crate::verifier::vonage::{self, Vonage};
+use crate::verifier::vonage_v1::VonageV1;
 use crate::verifier::{Trouble, Verifier};
 
 /// Why the gateway cannot start, in words that name the remedy.
@@ -58,7 +60,12 @@ pub enum StartError {
     #[error(
         "no HTTPS client for the provider: {0}; install the system's CA certificates (package ca-certificates)"
     )]
-    Client(reqwest::Error),
+    Client(#[from] reqwest::Error),
+    /// The key of the provider's application cannot be used.
+    #[error(
+        "private_key of provider {0} is no RSA private key in PEM; give the file that was made with the application"
+    )]
+    PrivateKey(String),
     /// Somebody else listens there, or it is not allowed.
     #[error("cannot listen on {0}: {1}; stop what listens there, or choose another address")]
     Listen(String, io::Error),
@@ -98,16 +105,28 @@ fn open_store(file: &Path) -> Result<Arc<dyn Store>, StartError> {
 }
 
 /// The providers' clients, in the order of the configuration.
-pub fn failover(settings: &Settings) -> Result<Failover, StartError> {
-    let verifiers = settings.providers.iter().map(|provider| verifier(provider, settings));
-    Ok(Failover::new(verifiers.collect::<Result<_, _>>().map_err(StartError::Client)?))
+pub fn failover(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Failover, StartError> {
+    let verifiers = settings.providers.iter().map(|provider| verifier(provider, settings, clock.clone()));
+    Ok(Failover::new(verifiers.collect::<Result<_, _>>()?))
 }
 
-fn verifier(provider: &Provider, settings: &Settings) -> Result<Arc<dyn Verifier>, reqwest::Error> {
-    let (name, brand) = (provider.name.as_str(), settings.challenge.brand.as_str());
+fn verifier(
+    provider: &Provider,
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn Verifier>, StartError> {
+    let name = provider.name.as_str();
+    let (brand, channels) = (settings.challenge.brand.as_str(), settings.challenge.channels.as_slice());
     Ok(match &provider.account {
         Account::Twilio(account) => Arc::new(Twilio::new(name, account, brand)?),
-        Account::Vonage(_) | Account::VonageV1(_) => todo!(),
+        Account::Vonage(account) => {
+            let client = Vonage::new(name, account, brand, channels, clock);
+            Arc::new(client.map_err(|error| match error {
+                vonage::SetUpError::Client(error) => StartError::Client(error),
+                vonage::SetUpError::PrivateKey => StartError::PrivateKey(name.to_owned()),
+            })?)
+        }
+        Account::VonageV1(account) => Arc::new(VonageV1::new(name, account, brand, channels)?),
     })
 }
 
@@ -159,7 +178,7 @@ impl Gateway {
         let keys =
             Arc::new(back_office.block_on(Keys::open(state.store.clone(), state.master.clone(), &*clock))?);
         let sessions = Arc::new(Sessions::new(state.store.clone(), settings.session.idle_timeout));
-        let failover = Arc::new(failover(settings)?);
+        let failover = Arc::new(failover(settings, clock.clone())?);
         let lines = lines(settings, &state)?;
         let metrics = Metrics::new();
         let audit = Audit::new(state.store.clone(), metrics.clone());

@@ -45,6 +45,7 @@ fn log(event: &Event) {
         | What::InputRefused
         | What::LimitReached
         | What::NumberRefused
+        | What::SendingReopened
         | What::SessionOpened
         | What::SessionEnded
         | What::UserChanged

@@ -9,6 +9,7 @@ mod output;
 mod serve;
 mod session;
 mod simulate;
+mod spend;
 mod state;
 mod user;
 
@@ -54,6 +55,9 @@ enum Command {
     /// Read the audit trail
     #[command(after_help = "Example:\n  vestibule audit tail --reference K7QX-2MHD")]
     Audit(audit::Args),
+    /// See what messages cost, and open sending again
+    #[command(after_help = "Example:\n  vestibule spend show")]
+    Spend(spend::Args),
     /// Run a provider simulator, for rehearsals and tests
     Simulate(simulate::Args),
     /// Print completions for a shell
@@ -122,7 +126,7 @@ impl From<Problems> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        if matches!(error, StartError::Tls(_) | StartError::Pages(_)) {
+        if matches!(error, StartError::Tls(_) | StartError::Pages(_) | StartError::PrivateKey(_)) {
             return Self::BadConfig(error.to_string());
         }
         Self::Runtime(error.to_string())
@@ -162,6 +166,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Session(args) => session::run(args),
         Command::Key(args) => key::run(args),
         Command::Audit(args) => audit::run(&args),
+        Command::Spend(args) => spend::run(args),
         Command::Simulate(args) => simulate::run(args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man => generate::man(),

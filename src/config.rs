@@ -107,12 +107,12 @@ fn read(document: &Document<'_>) -> Option<Settings> {
     let server = sections::server(&top.section("server"));
     let host = server.as_ref().map(|server| server.public_url.host.clone());
     let state_directory = server.as_ref().map(|server| server.state_directory.clone()).unwrap_or_default();
+    let providers = provider::providers(&top);
     let settings = (
         route::routes(&top, host.as_deref()),
-        provider::providers(&top),
         lookup::lookup(&top.section("lookup")),
         spend::spend(&top.section("spend")),
-        sections::challenge(&top.section("challenge"), host.as_deref()),
+        sections::challenge(&top.section("challenge"), host.as_deref(), providers.as_deref()),
         sections::session(&top.section("session")),
         sections::limits(&top.section("limits")),
         sections::store(&top.section("store"), &state_directory),
@@ -120,7 +120,7 @@ fn read(document: &Document<'_>) -> Option<Settings> {
         sections::log(&top.section("log")),
     );
     top.finish();
-    let (routes, providers, lookup, spend, challenge, session, limits, store, observe, log) = settings;
+    let (routes, lookup, spend, challenge, session, limits, store, observe, log) = settings;
     Some(Settings {
         server: server?,
         routes: routes?,

@@ -126,6 +126,11 @@ impl Front {
         if is_ours(request.uri().path()) {
             return self.visit(request, peer, kind, written, session).await;
         }
+        // It shows a client's fields to whoever reads the answer (RFC 9110 section 9.3.8). Our own addresses refuse it
+        // themselves: they know what they take.
+        if *request.method() == Method::TRACE {
+            return Err(Refusal::MethodRefused);
+        }
         match self.site.policy.decide(&host_of(&written)?, request.uri().path(), session) {
             Decision::Forward(permit) => {
                 upgrade_comes_from_here(&request, self.site.scheme, &written)?;
@@ -149,7 +154,7 @@ impl Front {
     /// Reads framing, host and path once, and refuses what could be read otherwise elsewhere. What the client wrote
     /// as the authority is what the upstream is told.
     fn check_target(&self, request: &Request<Incoming>) -> Result<HeaderValue, Refusal> {
-        if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        if *request.method() == Method::CONNECT {
             return Err(Refusal::MethodRefused);
         }
         if !framing::is_plain(request.headers()) {

@@ -1,4 +1,4 @@
-//! Stand-ins for the outside world: a provider that "sends" codes without a phone network, and an
+//! Stand-ins for the outside world: providers that "send" codes without a phone network, and an
 //! application to protect. They serve `vestibule simulate`, `vestibule demo` and the tests.
 //!
 //! A simulator speaks the provider's real wire format over real sockets, so the gateway cannot tell the
@@ -8,9 +8,21 @@ use std::fmt;
 use std::time::SystemTime;
 
 pub mod application;
+mod call;
+mod fault;
+mod faults;
+mod form;
+mod journal;
+mod number;
+mod provider;
 mod random;
+mod reply;
+mod side_channel;
 pub mod twilio;
+pub mod vonage;
 mod wire;
+
+pub use fault::{Fault, FaultError};
 
 /// A code that a provider would have sent to a person's phone.
 #[derive(Clone, PartialEq, Eq)]

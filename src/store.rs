@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::challenge::{Approval, Challenge, Channel, Closed, Delivery, Holder, State, Subject};
 use crate::domain::event::Event;
-use crate::domain::id::{ChallengeId, SessionId};
+use crate::domain::id::{ChallengeId, Reference, SessionId};
 use crate::domain::limits::{FailureStop, Failures, Rate};
 use crate::domain::line::Line;
 use crate::domain::phone::PhoneNumber;
@@ -298,6 +298,8 @@ pub trait Store: Debug + Send + Sync {
     ) -> Answer<'_, Result<Opened, Duration>>;
     /// One challenge.
     fn challenge(&self, id: ChallengeId) -> Answer<'_, Option<Challenge>>;
+    /// The challenges a person reads out one reference for, oldest first; they are kept for a day.
+    fn challenges_of(&self, reference: Reference) -> Answer<'_, Vec<Challenge>>;
     /// Counts every spend and another sending of a challenge.
     fn spend_resend(
         &self,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use vestibule::app;
+use vestibule::clock::SystemClock;
 use vestibule::config::{Purpose, Settings};
 use vestibule::domain::challenge::{Channel, Code, Holder, Verdict};
 use vestibule::domain::phone::PhoneNumber;
@@ -78,7 +79,8 @@ async fn two() -> (Provider, Provider, Failover, tempfile::TempDir) {
          [[route]]\nupstream = [\"http://127.0.0.1:1\"]\n{}",
         sections.concat()
     );
-    let failover = app::failover(&Settings::parse(&text, Purpose::Serve).unwrap()).unwrap();
+    let settings = Settings::parse(&text, Purpose::Serve).unwrap();
+    let failover = app::failover(&settings, Arc::new(SystemClock)).unwrap();
     (first, second, failover, directory)
 }
 

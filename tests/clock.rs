@@ -76,7 +76,7 @@ impl World {
         let State { store, master } = State::open(&settings).unwrap();
         let keys = Arc::new(Keys::open(store.clone(), master.clone(), &*clock).await.unwrap());
         let sessions = Arc::new(Sessions::new(store.clone(), settings.session.idle_timeout));
-        let failover = Arc::new(app::failover(&settings).unwrap());
+        let failover = Arc::new(app::failover(&settings, clock.clone()).unwrap());
         let lines = app::lines(&settings, &State { store: store.clone(), master: master.clone() }).unwrap();
         let parts = Parts {
             store: store.clone(),

@@ -1,10 +1,13 @@
 //! `vestibule simulate twilio` as its callers meet it: the real binary over real HTTP, one test per rule.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+mod common;
+
+use std::ops::{Deref, DerefMut};
+use std::process::Command;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use common::{json_of, member, send, text};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
@@ -252,6 +255,60 @@ async fn the_service_tells_its_code_length() {
 }
 
 #[tokio::test]
+async fn a_lookup_tells_every_documented_member() {
+    let simulator = Simulator::run(&[]);
+    let (status, body) = json_of(simulator.lookup(TO, "").await).await;
+    let expected = json!({
+        "calling_country_code": "1", "country_code": "US", "phone_number": TO, "national_format": "(415) 555-0100",
+        "valid": true, "validation_errors": null, "caller_name": null, "sim_swap": null, "call_forwarding": null,
+        "line_status": null, "line_type_intelligence": null, "identity_match": null, "reassigned_number": null,
+        "sms_pumping_risk": null, "phone_number_quality_score": null, "pre_fill": null,
+        "url": format!("https://lookups.twilio.com/v2/PhoneNumbers/{TO}"),
+    });
+    assert_eq!((status, body), (200, expected));
+    let (status, body) = json_of(simulator.lookup("+141599299600", "line_type_intelligence").await).await;
+    assert_eq!((status, &body["valid"]), (200, &json!(false)));
+    assert_eq!(body["validation_errors"], json!(["TOO_LONG"]));
+    assert_eq!(body["line_type_intelligence"], Value::Null);
+    let anonymous = simulator.client.get(simulator.api(&format!("PhoneNumbers/{TO}")));
+    assert_error(send(anonymous).await, 401, 20003, "Authenticate").await;
+}
+
+#[tokio::test]
+async fn what_a_number_is_can_be_told() {
+    let other = "+14155550199";
+    let simulator = Simulator::run(&["--line", "+14155550199=landline", "--swapped", TO]);
+    let both = "line_type_intelligence,sim_swap";
+    let (_, body) = json_of(simulator.lookup(TO, both).await).await;
+    assert_eq!(body["line_type_intelligence"]["type"], "mobile");
+    assert_eq!(body["sim_swap"]["last_sim_swap"]["swapped_in_period"], true);
+    let (_, body) = json_of(simulator.lookup(other, both).await).await;
+    assert_eq!(body["line_type_intelligence"]["type"], "landline");
+
+    let line = json!({"to": other, "type": "nonFixedVoip", "swapped": false, "error_code": null});
+    let told = json_of(simulator.post_line(&line).await).await;
+    assert_eq!(told, (201, line));
+    let (_, body) = json_of(simulator.lookup(other, both).await).await;
+    assert_eq!(body["line_type_intelligence"]["type"], "nonFixedVoip");
+    simulator.post_line(&json!({"to": other, "error_code": 60606})).await;
+    let (status, body) = json_of(simulator.lookup(other, both).await).await;
+    assert_eq!((status, &body["line_type_intelligence"]["error_code"]), (200, &json!(60606)));
+    assert_eq!(simulator.post_line(&json!({"to": other, "type": "voip"})).await.status(), 400);
+    let requests = simulator.side("requests").await;
+    assert_eq!(requests[0]["path"], format!("/v2/PhoneNumbers/{TO}"));
+    assert_eq!(requests[0]["form"], json!({"Fields": both}));
+}
+
+#[tokio::test]
+async fn a_lookup_can_be_disturbed() {
+    let simulator = Simulator::run(&[]);
+    simulator.fault(&json!({"on": "lookup", "to": TO, "fault": "503"})).await;
+    assert_eq!(simulator.start(TO, "sms").await.status(), 201);
+    assert_eq!(simulator.lookup(TO, "").await.status(), 503);
+    assert_eq!(simulator.lookup(TO, "").await.status(), 200);
+}
+
+#[tokio::test]
 async fn requests_are_listed_without_codes_and_secrets() {
     let simulator = Simulator::fixed();
     simulator.started().await;
@@ -417,39 +474,30 @@ fn contradicting_flags_are_a_usage_error() {
     assert_eq!(output.status.code(), Some(64));
 }
 
-/// The binary under test, killed when the test ends.
-struct Simulator {
-    process: Child,
-    output: Option<BufReader<ChildStdout>>,
-    url: String,
-    client: Client,
+/// The binary under test as Twilio.
+struct Simulator(common::Simulator);
+
+impl Deref for Simulator {
+    type Target = common::Simulator;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Simulator {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl Simulator {
     fn run(flags: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_vestibule"))
-            .args(["simulate", "twilio", "--listen", "127.0.0.1:0"])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let output = process.stdout.take().map(BufReader::new);
-        let client = Client::builder().no_proxy().build().expect("a plain client needs nothing");
-        let mut simulator = Self { process, output, url: String::new(), client };
-        let line = simulator.line();
-        simulator.url = line.strip_prefix("listening ").expect("the first line tells the URL").to_owned();
-        simulator
+        Self(common::Simulator::run("twilio", flags))
     }
 
     fn fixed() -> Self {
         Self::run(&["--fixed-code", CODE])
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        let output = self.output.as_mut().expect("the output is open");
-        output.by_ref().read_line(&mut line).expect("the output is text");
-        line.trim_end_matches('\n').to_owned()
     }
 
     fn api(&self, path: &str) -> String {
@@ -485,48 +533,15 @@ impl Simulator {
         send(self.client.get(url).basic_auth(ACCOUNT, Some("secret"))).await
     }
 
-    async fn side(&self, page: &str) -> Value {
-        let (status, body) =
-            json_of(send(self.client.get(format!("{}/simulator/{page}", self.url))).await).await;
-        assert_eq!(status, 200, "{body}");
-        body
+    async fn lookup(&self, to: &str, fields: &str) -> Response {
+        let query = if fields.is_empty() { String::new() } else { format!("?Fields={fields}") };
+        let url = self.api(&format!("PhoneNumbers/{to}{query}"));
+        send(self.client.get(url).basic_auth(ACCOUNT, Some("secret"))).await
     }
 
-    /// The newest code sent to a number.
-    async fn code(&self, to: &str) -> String {
-        let messages = self.side("messages").await;
-        let newest = messages.as_array().and_then(|all| all.iter().rfind(|message| message["to"] == to));
-        member(newest.expect("something was sent there"), "code")
+    async fn post_line(&self, line: &Value) -> Response {
+        send(self.client.post(format!("{}/simulator/lines", self.url)).json(line)).await
     }
-
-    async fn post_fault(&self, fault: &Value) -> Response {
-        send(self.client.post(format!("{}/simulator/faults", self.url)).json(fault)).await
-    }
-
-    async fn fault(&self, fault: &Value) {
-        let (status, body) = json_of(self.post_fault(fault).await).await;
-        assert_eq!(status, 201, "{body}");
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        let _already_gone = self.process.kill();
-        let _status = self.process.wait();
-    }
-}
-
-async fn send(request: RequestBuilder) -> Response {
-    request.send().await.expect("it answers")
-}
-
-async fn text(response: Response) -> (u16, String) {
-    (response.status().as_u16(), response.text().await.expect("the body is text"))
-}
-
-async fn json_of(response: Response) -> (u16, Value) {
-    let (status, text) = text(response).await;
-    (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {status} {text}")))
 }
 
 async fn assert_error(response: Response, status: u16, code: u32, message: &str) {
@@ -539,10 +554,6 @@ async fn assert_error(response: Response, status: u16, code: u32, message: &str)
 async fn assert_not_found(response: Response, path: &str) {
     let message = format!("The requested resource /v2/Services/{SERVICE}{path} was not found");
     assert_error(response, 404, 20404, &message).await;
-}
-
-fn member(body: &Value, name: &str) -> String {
-    body[name].as_str().unwrap_or_else(|| panic!("no {name} in {body}")).to_owned()
 }
 
 fn number(text: &str) -> u32 {

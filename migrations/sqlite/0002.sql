@@ -8,6 +8,9 @@ UPDATE challenge SET provider = 'twilio' WHERE handle IS NOT NULL OR delivery <>
 ALTER TABLE challenge ADD COLUMN landline INTEGER NOT NULL DEFAULT 0;
 -- The provider was told to forget the code after its time.
 ALTER TABLE challenge ADD COLUMN released INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX challenge_to_release ON challenge (expires_at)
+    WHERE released = 0 AND handle IS NOT NULL AND state IN ('open', 'cancelled');
+CREATE INDEX challenge_by_reference ON challenge (reference);
 
 -- Of a call to a provider: who, how, under which name, to whom (masked) and what it came to.
 ALTER TABLE audit ADD COLUMN provider TEXT;

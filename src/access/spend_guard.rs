@@ -66,6 +66,11 @@ impl SpendGuard {
         Ok(())
     }
 
+    /// Somebody there proved their phone: whoever tests new accounts one after the other is no thief of numbers.
+    pub fn proved(&self, client: IpAddr) {
+        self.sequences.lock().expect("nobody panics while holding it").remove(&network(client));
+    }
+
     /// Counts a message before it is sent. A stranger's (without a number to send to) is judged like everybody's.
     pub async fn reserve(
         &self,

@@ -1,11 +1,12 @@
 //! `vestibule audit …`
 
+mod story;
+
 use clap::Subcommand;
-use serde_json::json;
 
 use super::output::{self, moment};
 use super::state::Work;
-use super::{Config, Failure};
+use super::{Common, Config, Failure};
 use crate::domain::id::Reference;
 
 #[derive(Debug, clap::Args)]
@@ -31,24 +32,38 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell the whole story of one challenge, by the reference a person reads out
+    #[command(after_help = "Example:\n  vestibule audit show K7QX-2MHD")]
+    Show {
+        /// The reference, as a page shows it
+        #[arg(value_name = "REFERENCE")]
+        reference: String,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let Command::Tail { reference, lines, config, json } = &args.command;
-    let reference = reference.as_deref().map(|text| {
-        let wrong = |_| Failure::Usage(format!("{text:?} is no reference; it looks like K7QX-2MHD"));
-        text.parse::<Reference>().map(|reference| reference.to_string()).map_err(wrong)
-    });
+    match &args.command {
+        Command::Tail { reference, lines, config, json } => {
+            let reference = reference.as_deref().map(read).transpose()?;
+            tail(reference, *lines, config, *json)
+        }
+        Command::Show { reference, common } => story::run(read(reference)?, common),
+    }
+}
+
+fn read(text: &str) -> Result<Reference, Failure> {
+    let wrong = |_| Failure::Usage(format!("{text:?} is no reference; it looks like K7QX-2MHD"));
+    text.parse().map_err(wrong)
+}
+
+fn tail(reference: Option<Reference>, lines: usize, config: &Config, json: bool) -> Result<(), Failure> {
     let work = Work::open(&config.config)?;
-    let recorded = work.wait(work.store().audit(reference.transpose()?, *lines))?;
-    if *json {
-        let value = recorded.iter().map(|event| {
-            json!({
-                "number": event.number, "at": moment(event.at), "event": event.what, "reference": event.reference,
-                "user": event.user, "client": event.client, "detail": event.detail,
-            })
-        });
-        return output::json(&value.collect());
+    let reference = reference.map(|reference| reference.to_string());
+    let recorded = work.wait(work.store().audit(reference, lines))?;
+    if json {
+        return output::json(&recorded.iter().map(story::event_as_json).collect());
     }
     let rows: Vec<_> = recorded
         .into_iter()

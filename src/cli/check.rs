@@ -1,8 +1,12 @@
 //! `vestibule check`
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{Config, Failure, output};
+use crate::app;
+use crate::clock::SystemClock;
 use crate::config::{Problem, Purpose, Settings};
 use crate::pages::Pages;
 use crate::server::tls;
@@ -44,14 +48,16 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// What is wrong with the certificate and the templates.
+/// What is wrong with the certificate, the templates and a provider's key.
 fn contents(settings: &Settings) -> Vec<Problem> {
     let tls = settings.server.tls.as_ref().map(tls::acceptor).transpose().err();
     let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand).err();
+    let providers = app::failover(settings, Arc::new(SystemClock)).err();
     let problem = |key: &str, error: &dyn std::fmt::Display| Problem::of_key(key, &error.to_string());
     let tls = tls.map(|error| problem("server.tls", &error));
     let pages = pages.map(|error| problem("challenge.templates", &error));
-    tls.into_iter().chain(pages).collect()
+    let providers = providers.map(|error| problem("provider", &error));
+    tls.into_iter().chain(pages).chain(providers).collect()
 }
 
 fn as_json(file: &str, problem: &Problem) -> Value {

@@ -4,17 +4,17 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use clap::Subcommand;
-use clap::builder::RangedU64ValueParser;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
-use crate::simulator::SentCode;
-use crate::simulator::twilio::{Fault, Options, Simulator, is_sid};
+use crate::simulator::{self, SentCode};
+
+mod twilio;
+mod vonage;
 
 /// Play a provider: take its API calls and show the codes instead of sending them.
 #[derive(Debug, clap::Args)]
@@ -26,82 +26,34 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Provider {
-    Twilio(Twilio),
-}
-
-/// Play Twilio Verify v2.
-///
-/// Takes any well-formed account and Service and any secret unless they are pinned. Each sent code is an
-/// output line `code +14155550100 123456` and an entry of GET /simulator/messages; GET /simulator/requests
-/// lists the API calls; POST, GET and DELETE /simulator/faults switch faults.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  vestibule simulate twilio --listen 127.0.0.1:4010 --fault on=start,fault=503,times=2
-and in the gateway's configuration, in its [[provider]]:
-  base_url = \"http://127.0.0.1:4010\"")]
-struct Twilio {
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4010")]
-    listen: SocketAddr,
-    /// Take only this account (AC…) or API key (SK…)
-    #[arg(long, value_name = "SID", value_parser = account)]
-    account_sid: Option<String>,
-    /// Take only this secret
-    #[arg(long, value_name = "SECRET", value_parser = secret)]
-    auth_token: Option<SecretString>,
-    /// Know only this Service (VA…)
-    #[arg(long, value_name = "SID", value_parser = service)]
-    service_sid: Option<String>,
-    /// Digits in a code, 4 to 10 [default: 6]
-    #[arg(long, value_name = "DIGITS", value_parser = clap::value_parser!(u8).range(4..=10))]
-    code_length: Option<u8>,
-    /// Seconds from the first send until a verification expires
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = seconds())]
-    lifetime: u64,
-    /// Send this code instead of random ones
-    #[arg(long, value_name = "DIGITS", value_parser = code)]
-    fixed_code: Option<String>,
-    /// Switch a fault on, e.g. on=start,fault=503,times=2 (repeatable; times=0: until cleared)
-    #[arg(long = "fault", value_name = "FAULT")]
-    faults: Vec<Fault>,
-}
-
-impl Twilio {
-    fn into_options(self) -> Result<Options, Failure> {
-        let defaults = Options::default();
-        let fixed_length = self.fixed_code.as_ref().map(String::len);
-        if let (Some(asked), Some(fixed)) = (self.code_length, fixed_length)
-            && usize::from(asked) != fixed
-        {
-            return Err(Failure::Usage(format!(
-                "--fixed-code has {fixed} digits, --code-length says {asked}"
-            )));
-        }
-        Ok(Options {
-            account_sid: self.account_sid,
-            auth_token: self.auth_token,
-            service_sid: self.service_sid,
-            code_length: self.code_length.unwrap_or(defaults.code_length),
-            lifetime: Duration::from_secs(self.lifetime),
-            fixed_code: self.fixed_code,
-            faults: self.faults,
-        })
-    }
+    Twilio(twilio::Twilio),
+    Vonage(vonage::Vonage),
 }
 
 /// Serves until interrupted.
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    let Provider::Twilio(twilio) = args.provider;
-    let listen = twilio.listen;
-    let simulator = Simulator::new(twilio.into_options()?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Runtime(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(serve(listen, simulator))
+    match args.provider {
+        Provider::Twilio(flags) => {
+            let (listen, simulator) =
+                (flags.listen, simulator::twilio::Simulator::new(flags.into_options()?));
+            runtime.block_on(serve(listen, |listener| simulator.serve(listener, say_code)))
+        }
+        Provider::Vonage(flags) => {
+            let (listen, simulator) =
+                (flags.listen, simulator::vonage::Simulator::new(flags.into_options()?));
+            runtime.block_on(serve(listen, |listener| simulator.serve(listener, say_code)))
+        }
+    }
 }
 
-async fn serve(listen: SocketAddr, simulator: Simulator) -> Result<(), Failure> {
+async fn serve<F: Future<Output = ()>>(
+    listen: SocketAddr,
+    simulator: impl FnOnce(TcpListener) -> F,
+) -> Result<(), Failure> {
     let cannot = |error: io::Error| Failure::Runtime(format!("cannot listen on {listen}: {error}"));
     let listener = TcpListener::bind(listen).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
@@ -110,11 +62,15 @@ async fn serve(listen: SocketAddr, simulator: Simulator) -> Result<(), Failure> 
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signal)?;
     say(&format!("listening http://{address}"));
     tokio::select! {
-        () = simulator.serve(listener, |sent: &SentCode| say(&format!("code {} {}", sent.to, sent.code))) => {}
+        () = simulator(listener) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+fn say_code(sent: &SentCode) {
+    say(&format!("code {} {}", sent.to, sent.code));
 }
 
 /// Writes a line at once. Whoever closed our output still has `/simulator/messages`.
@@ -123,23 +79,8 @@ fn say(line: &str) {
     let _unheard = writeln!(output, "{line}").and_then(|()| output.flush());
 }
 
-fn account(text: &str) -> Result<String, &'static str> {
-    let fits = is_sid(text, &["AC", "SK"]);
-    fits.then(|| text.to_owned()).ok_or("an account or key SID is AC or SK and 32 hexadecimal digits")
-}
-
-fn service(text: &str) -> Result<String, &'static str> {
-    let fits = is_sid(text, &["VA"]);
-    fits.then(|| text.to_owned()).ok_or("a Service SID is VA and 32 hexadecimal digits")
-}
-
 fn secret(text: &str) -> Result<SecretString, &'static str> {
     (!text.is_empty()).then(|| text.to_owned().into()).ok_or("the secret is empty")
-}
-
-/// Up to a day, the longest that the vendor sets for anyone.
-fn seconds() -> RangedU64ValueParser {
-    clap::value_parser!(u64).range(1..=86_400)
 }
 
 fn code(text: &str) -> Result<String, &'static str> {

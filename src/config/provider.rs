@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use super::reader::{Section, integer};
 use super::secret::secret;
 use super::sections::{duration, one_of};
+use crate::domain::challenge::Channel;
 
 /// Who sends codes.
 #[derive(Clone, Debug)]
@@ -16,6 +17,17 @@ pub struct Provider {
     pub name: String,
     /// Our account there.
     pub account: Account,
+}
+
+impl Provider {
+    /// Whether codes can go this way through it.
+    pub fn offers(&self, channel: Channel) -> bool {
+        match (&self.account, channel) {
+            (Account::Twilio(_), _) | (_, Channel::Sms | Channel::Call) => true,
+            (Account::Vonage(vonage), Channel::Whatsapp) => vonage.whatsapp_from.is_some(),
+            (Account::VonageV1(_), Channel::Whatsapp) => false,
+        }
+    }
 }
 
 /// An account at a provider.

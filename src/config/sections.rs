@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Purpose;
+use super::provider::Provider;
 use super::reader::{Section, integer};
 use super::secret::environment;
 use crate::domain::challenge::Channel;
@@ -290,7 +291,11 @@ fn tls(section: &Section<'_>) -> Option<TlsFiles> {
     Some(TlsFiles { certificate: certificate?, private_key: private_key? })
 }
 
-pub(super) fn challenge(section: &Section<'_>, host: Option<&str>) -> Option<Challenge> {
+pub(super) fn challenge(
+    section: &Section<'_>,
+    host: Option<&str>,
+    providers: Option<&[Provider]>,
+) -> Option<Challenge> {
     let names = [("phone", IdentifyBy::Phone), ("name", IdentifyBy::Name)];
     let identify_by = one_of(section, "identify_by", &names, Some(IdentifyBy::Phone));
     one_of(section, "first_factor", &[("none", ())], Some(()));
@@ -299,6 +304,11 @@ pub(super) fn challenge(section: &Section<'_>, host: Option<&str>) -> Option<Cha
     let mut channels: Vec<Channel> = section.list("channels");
     if channels.is_empty() {
         channels = vec![Channel::Sms, Channel::Call];
+    }
+    let somebody_sends = |by: Channel| providers.is_none_or(|all| all.iter().any(|one| one.offers(by)));
+    if !channels.iter().all(|channel| somebody_sends(*channel)) {
+        let text = "no [[provider]] sends by WhatsApp; give one a whatsapp_from, or take \"whatsapp\" out";
+        section.problem("channels", text);
     }
     let brand = brand(section)
         .unwrap_or_else(|| host.filter(|host| fits_a_message(host)).unwrap_or("Vestibule").to_owned());

@@ -150,6 +150,14 @@ fn each_mistake_has_its_reason_and_remedy() {
 }
 
 #[test]
+fn a_channel_needs_a_provider_that_sends_so() {
+    let (before, _) = GOOD.split_once("[[provider]]").unwrap();
+    let text = format!("{before}[[provider]]\n{VONAGE_V1}[challenge]\nchannels = [\"sms\", \"whatsapp\"]\n");
+    let said = problems(&text).join("\n");
+    assert!(said.contains("challenge.channels: no [[provider]] sends by WhatsApp; give one"), "{said}");
+}
+
+#[test]
 fn tls_and_an_http_url_contradict_each_other() {
     let text = GOOD.replace("https://Wiki", "http://wiki")
         + "[server.tls]\ncertificate = \"/dev/null\"\nprivate_key = \"/dev/null\"\n";

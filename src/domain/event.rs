@@ -26,6 +26,8 @@ pub enum What {
     LimitReached,
     /// The spend guard stopped a message.
     GuardTripped(Guard),
+    /// An administrator opened sending again.
+    SendingReopened,
     /// A line gets no codes, or not this way.
     NumberRefused,
     /// A session began.
@@ -51,6 +53,7 @@ impl What {
             Self::InputRefused => "input_refused",
             Self::LimitReached => "limit_reached",
             Self::GuardTripped(_) => "guard_tripped",
+            Self::SendingReopened => "sending_reopened",
             Self::NumberRefused => "number_refused",
             Self::SessionOpened => "session_opened",
             Self::SessionEnded => "session_ended",

@@ -83,7 +83,14 @@ impl PhoneNumber {
             | Type::Pager
             | Type::Voicemail
             | Type::PersonalNumber => Some(LineKind::Special),
-            _ => None,
+            Type::FixedLineOrMobile
+            | Type::Voip
+            | Type::Emergency
+            | Type::ShortCode
+            | Type::StandardRate
+            | Type::Carrier
+            | Type::NoInternational
+            | Type::Unknown => None,
         }
     }
 }

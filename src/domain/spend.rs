@@ -174,7 +174,7 @@ pub struct Sequence {
 
 impl Sequence {
     /// So many numbers in a row are no chance.
-    pub const TOO_LONG: u32 = 5;
+    pub const TOO_LONG: u32 = 8;
     const LONGEST_STEP: i64 = 10;
 
     /// A sequence that begins with this number.
@@ -249,18 +249,19 @@ mod tests {
     }
 
     #[test]
-    fn five_numbers_in_a_row_are_a_sequence() {
+    fn eight_numbers_in_a_row_are_a_sequence() {
         let run = |numbers: &[u32]| {
             let begin = Sequence::begin(&number(numbers[0]));
             numbers[1..].iter().fold(begin, |sequence, last| sequence.next(&number(*last))).is_too_long()
         };
-        assert!(run(&[100, 101, 102, 103, 104]));
-        assert!(run(&[109, 107, 105, 103, 101]));
-        assert!(run(&[7, 100, 101, 101, 102, 103, 104]));
-        assert!(!run(&[100, 101, 102, 103]));
-        assert!(!run(&[100, 101, 103, 104, 105]), "an office of neighbours comes in no order");
-        assert!(!run(&[100, 200, 300, 400, 500]));
-        assert!(!run(&[100, 100, 100, 100, 100]), "one person who tries again");
+        assert!(run(&[100, 101, 102, 103, 104, 105, 106, 107]));
+        assert!(run(&[115, 113, 111, 109, 107, 105, 103, 101]));
+        assert!(run(&[7, 100, 101, 101, 102, 103, 104, 105, 106, 107]));
+        assert!(!run(&[100, 101, 102, 103, 104, 105, 106]));
+        let office = [104, 101, 107, 100, 103, 106, 102, 105, 108, 110, 109];
+        assert!(!run(&office), "an office of neighbours comes in no order");
+        assert!(!run(&[100, 200, 300, 400, 500, 600, 700, 800]));
+        assert!(!run(&[100; 9]), "one person who tries again");
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub(super) fn serve(name: &str) -> Option<Reply> {
         "countdown.js" => {
             ("text/javascript; charset=utf-8", include_str!("../../templates/assets/countdown.js"))
         }
+        "localtime.js" => {
+            ("text/javascript; charset=utf-8", include_str!("../../templates/assets/localtime.js"))
+        }
         "once.js" => ("text/javascript; charset=utf-8", include_str!("../../templates/assets/once.js")),
         _ => return None,
     };

@@ -1,7 +1,7 @@
 //! Refusals, and the one place where each becomes an answer.
 
 use hyper::StatusCode;
-use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, HeaderValue};
 use minijinja::context;
 use serde_json::json;
 
@@ -145,8 +145,8 @@ impl Pages {
     pub fn challenge_first(&self, cause: Cause, kind: Kind, site: &str, target: &str) -> Reply {
         let return_to: Option<ReturnTo> = target.parse().ok();
         let location = challenge_location(cause, return_to.as_ref());
-        let mut reply = match kind {
-            Kind::Navigation => return reply::see_other(&location),
+        match kind {
+            Kind::Navigation => reply::see_other(&location),
             Kind::FormNavigation => {
                 let page = context! { challenge_url => location };
                 self.render("session_ended.html", StatusCode::UNAUTHORIZED, None, None, page)
@@ -161,10 +161,7 @@ impl Pages {
                 });
                 reply::problem(StatusCode::UNAUTHORIZED, &document)
             }
-        };
-        // RFC 9110 section 15.5.2 wants a scheme; this one makes no browser ask for a password.
-        reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Vestibule"));
-        reply
+        }
     }
 
     /// Why somebody who had a session is asked again.

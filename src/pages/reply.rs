@@ -62,6 +62,10 @@ pub fn with_type(status: StatusCode, media_type: &'static str, body: impl Into<B
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110 section 15.5.2 wants a scheme; this one makes no browser ask for a password.
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Vestibule"));
+    }
     reply
 }
 

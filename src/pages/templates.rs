@@ -70,7 +70,8 @@ pub(super) fn rehearsals() -> Vec<(&'static str, Value)> {
     let code = |can_check: bool| {
         context! {
             identify_by => "phone", recipient => "••• ••00", channel => "sms", code_length => 6, expires_in => 600,
-            resend_in => 30, other_channels => ["call"], unconfirmed => !can_check, can_check, return_to => "/",
+            sent_at => "10:42 UTC", sent_at_utc => "2026-01-31T10:42:00Z", resend_in => 30, other_in => 30,
+            other_channels => ["call"], unconfirmed => !can_check, can_check, return_to => "/",
         }
     };
     vec![

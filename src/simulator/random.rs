@@ -17,7 +17,20 @@ pub(super) fn code(length: u8) -> String {
 
 /// An identifier in Twilio's form: two letters and 32 hexadecimal digits.
 pub(super) fn sid(prefix: &str) -> String {
-    format!("{prefix}{:032x}", u128::from_be_bytes(bytes()))
+    format!("{prefix}{}", hexadecimal())
+}
+
+/// 32 hexadecimal digits.
+pub(super) fn hexadecimal() -> String {
+    format!("{:032x}", u128::from_be_bytes(bytes()))
+}
+
+/// A random UUID, version 4 of RFC 9562.
+pub(super) fn uuid() -> String {
+    let bits = u128::from_be_bytes(bytes());
+    let digits = format!("{:032x}", bits & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62);
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    parts.join("-")
 }
 
 fn bytes<const N: usize>() -> [u8; N] {
@@ -36,6 +49,14 @@ mod tests {
         assert_eq!(codes.len(), 2000);
         assert!(('0'..='9').all(|digit| codes.contains(digit)));
         assert_eq!(code(4).len(), 4);
+    }
+
+    #[test]
+    fn uuid_is_of_version_4() {
+        let uuid = uuid();
+        let lengths: Vec<usize> = uuid.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12]);
+        assert!(uuid[14..15] == *"4" && "89ab".contains(&uuid[19..20]), "{uuid}");
     }
 
     #[test]

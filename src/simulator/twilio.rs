@@ -1,31 +1,30 @@
-//! Twilio Verify v2 without a phone network: the real wire contract, sent codes shown on a side channel.
+//! Twilio Verify v2 and Lookup v2 without a phone network: the real wire contract, sent codes shown on a side channel.
 //!
-//! The API lives under `/v2`; `/simulator/messages`, `/simulator/requests` and `/simulator/faults` are the
-//! side channel and take no credentials, so never listen where strangers can reach it. Codes appear there
-//! and in the sink, and never in an API answer.
+//! The APIs live under `/v2`; `/simulator/messages`, `/simulator/requests`, `/simulator/faults` and
+//! `/simulator/lines` are the side channel and take no credentials, so never listen where strangers can reach it.
+//! Codes appear there and in the sink, and never in an API answer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
-use super::{SentCode, wire};
+use super::number::is_e164;
+use super::{Fault, FaultError, SentCode, provider};
 
 mod answer;
-mod call;
 mod error;
-mod fault;
-mod faults;
 mod http;
-mod journal;
+mod line;
+mod lookup;
 mod parameters;
-mod reply;
 mod route;
 mod verification;
 mod verifications;
 
-pub use fault::{Fault, FaultError};
+pub use line::Line;
 
 /// What the simulated account looks like. Whatever is not pinned may be anything well formed.
 #[derive(Debug, Clone)]
@@ -44,6 +43,8 @@ pub struct Options {
     pub fixed_code: Option<String>,
     /// Switched on from the start.
     pub faults: Vec<Fault>,
+    /// What numbers are, when they are looked up.
+    pub lines: HashMap<String, Line>,
 }
 
 impl Default for Options {
@@ -57,6 +58,7 @@ impl Default for Options {
             lifetime: Duration::from_secs(600),
             fixed_code: None,
             faults: Vec::new(),
+            lines: HashMap::new(),
         }
     }
 }
@@ -104,8 +106,25 @@ impl Simulator {
     /// before the start that sent it is answered.
     pub async fn serve(self, listener: TcpListener, sink: impl Fn(&SentCode) + Send + Sync + 'static) {
         let server = Arc::new(http::Server::new(self.options, Box::new(sink)));
-        wire::serve(listener, move |request| Arc::clone(&server).answer(request)).await;
+        provider::serve(listener, server).await;
     }
+}
+
+/// A fault as a command flag writes it: `on=start,fault=503,times=2`.
+pub fn fault(flag: &str) -> Result<Fault, FaultError> {
+    Fault::parse(flag, &http::WORDS)
+}
+
+/// A number and its kind of line as a command flag writes them: `+14155550100=landline`.
+pub fn line(flag: &str) -> Result<(String, String), &'static str> {
+    let (to, kind) = flag.split_once('=').ok_or("write NUMBER=TYPE")?;
+    line::checked(to, kind)
+}
+
+/// Whether `number` is in E.164 with its sign.
+#[must_use]
+pub fn is_number(number: &str) -> bool {
+    is_e164(number)
 }
 
 /// Whether `sid` is two letters out of `prefixes` and 32 hexadecimal digits.

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::domain::challenge::{Approval, Challenge, Channel, Holder, State, Subject};
 use crate::domain::event::Event;
-use crate::domain::id::{ChallengeId, SessionId};
+use crate::domain::id::{ChallengeId, Reference, SessionId};
 use crate::domain::limits::{Failures, Rate};
 use crate::domain::line::Line;
 use crate::domain::session::{Session, SessionEnd};
@@ -127,6 +127,10 @@ impl Store for Sqlite {
 
     fn challenge(&self, id: ChallengeId) -> Answer<'_, Option<Challenge>> {
         self.read(move |t| challenges::find(t, id))
+    }
+
+    fn challenges_of(&self, reference: Reference) -> Answer<'_, Vec<Challenge>> {
+        self.read(move |t| challenges::of(t, reference))
     }
 
     fn spend_resend(

@@ -108,7 +108,7 @@ impl Failover {
         for member in members.filter(|member| member.verifier.offers(channel)) {
             let provider = member.verifier.name().to_owned();
             if let Err(left) = member.breaker.admit(Instant::now()) {
-                let (soonest, _) = resting.get_or_insert((left, provider.clone()));
+                let (soonest, _) = resting.get_or_insert((left, provider));
                 *soonest = (*soonest).min(left);
                 continue;
             }

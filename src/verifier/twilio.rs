@@ -162,8 +162,11 @@ impl Verifier for Twilio {
     fn cancel<'a>(&'a self, handle: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
             let path = format!("/Verifications/{handle}");
-            let form = &[("Status", "canceled")];
-            self.call(Method::POST, &path, form, self.wire.deadline()).await.map(drop)
+            let (until, form) = (self.wire.deadline(), &[("Status", "canceled")]);
+            let cancelled = wire::patiently(until, wire::pause_of_cancel, |_| {
+                self.call(Method::POST, &path, form, until)
+            });
+            cancelled.await.map(drop)
         })
     }
 

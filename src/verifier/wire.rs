@@ -70,6 +70,12 @@ impl Wire {
 /// The documents are a few hundred bytes.
 const LONGEST_ANSWER: usize = 64 * 1_024;
 
+/// When a try that begins now must be over, for a third of the time to be left to find out what became of it.
+pub(super) fn most_of(until: Instant) -> Instant {
+    let now = Instant::now();
+    now + until.saturating_duration_since(now) * 2 / 3
+}
+
 /// Makes a call again as long as `pause` says so and the deadline allows.
 pub(super) async fn patiently<T, F: Future<Output = Result<T, VerifierError>>>(
     until: Instant,
@@ -113,9 +119,29 @@ pub(super) fn pause_of_start(error: &VerifierError, tried: u32) -> Option<Durati
     }
 }
 
+/// The same for a call that must not be made twice: the vendor's own fault does not say whether it was processed.
+pub(super) fn pause_of_unprocessed(error: &VerifierError, tried: u32) -> Option<Duration> {
+    let unknown = error.trouble == Trouble::Down && !error.never_left();
+    if unknown { None } else { pause_of_start(error, tried) }
+}
+
 /// Before a check is made again: only where it never left, since a repeat could cost a second try.
 pub(super) fn pause_of_check(error: &VerifierError, tried: u32) -> Option<Duration> {
     (error.never_left() && tried == 1).then_some(Duration::from_millis(200))
+}
+
+/// Before a code is cancelled again: doing it twice does no harm, and nobody waits.
+pub(super) fn pause_of_cancel(error: &VerifierError, tried: u32) -> Option<Duration> {
+    match error.trouble {
+        Trouble::Throttled | Trouble::Down | Trouble::Ambiguous => Some(Duration::from_millis(500) * tried),
+        Trouble::TooManySends
+        | Trouble::InFlight
+        | Trouble::InvalidNumber
+        | Trouble::ChannelUnsuitable
+        | Trouble::Blocked
+        | Trouble::Refused
+        | Trouble::Configuration => None,
+    }
 }
 
 /// Up to a quarter more, so that those refused together do not come back together.
@@ -170,6 +196,16 @@ mod tests {
         assert!(pause_of_start(&error(Trouble::Down), 2).is_none());
         for trouble in [Trouble::TooManySends, Trouble::Configuration, Trouble::Blocked, Trouble::Ambiguous] {
             assert!(pause_of_start(&error(trouble), 1).is_none(), "{trouble:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_processed_is_not_made_twice() {
+        let unconnected = VerifierError { trouble: Trouble::Down, ..lost() };
+        assert!(pause_of_unprocessed(&unconnected, 1).is_some());
+        assert!(pause_of_unprocessed(&error(Trouble::Throttled), 2).is_some());
+        for trouble in [Trouble::Down, Trouble::Ambiguous, Trouble::InFlight] {
+            assert!(pause_of_unprocessed(&error(trouble), 1).is_none(), "{trouble:?}");
         }
     }
 

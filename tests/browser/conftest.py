@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from person import Person, Tab
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from stage import TARGET, VESTIBULE, Gateway, Jupyter, Simulator
+from programs import TARGET, VESTIBULE, Simulator
+from stage import Gateway, Jupyter
 
 CHROMIUM = os.environ.get("CHROMIUM_BIN", "/usr/bin/chromium")
 CHROMIUM_OPTIONS = [

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from playwright.sync_api import Page, expect
-from stage import Gateway, Simulator
+from programs import Simulator
+from stage import Gateway
 
 CHALLENGE = re.compile(r"/\.vestibule/challenge(\?|$)")
 IDENTIFY_HEADING = "Confirm that it is you"

@@ -66,6 +66,7 @@ async fn what_is_not_exactly_a_request_is_refused() {
         "null",
         "[]",
         "\"+14155550100\"",
+        "[\"+14155550100\"]",
         "{}",
         "{\"phoneNumber\":null}",
         "{\"phoneNumber\":14155550100}",
@@ -96,6 +97,7 @@ async fn what_is_not_exactly_a_request_is_refused() {
         "{\"requestId\":\"x\"}",
         "{\"code\":\"123456\"}",
         "{\"requestId\":\"AAAAAAAAAAAAAAAAAAAAAA\",\"code\":123456}",
+        "[\"AAAAAAAAAAAAAAAAAAAAAA\",\"123456\"]",
     ] {
         refuses(&program.api_raw("verify", json_type, body).await, 400, "invalid_request");
     }
@@ -110,6 +112,7 @@ async fn what_is_not_exactly_a_request_is_refused() {
     }
     let unknown = program.api("verify", &json!({"requestId": id, "code": "123456"})).await;
     refuses(&unknown, 401, "unknown_request");
+    assert_eq!(unknown.header("www-authenticate"), "Vestibule");
 
     let good = "{\"phoneNumber\":\"+14155550100\"}";
     for media_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {

@@ -484,7 +484,7 @@ async fn each_address_takes_its_methods(stage: &Stage) {
         "api/otp/verify",
     ];
     for path in posts {
-        for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+        for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"] {
             let request = format!(
                 "{method} /.vestibule/{path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
             );
@@ -493,7 +493,7 @@ async fn each_address_takes_its_methods(stage: &Stage) {
         }
     }
     for path in ["challenge", "account", "assets/vestibule.css"] {
-        for method in ["POST", "PUT", "DELETE"] {
+        for method in ["POST", "PUT", "DELETE", "TRACE"] {
             let (head, _) = stage
                 .send(format!(
                     "{method} /.vestibule/{path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\n\r\n"

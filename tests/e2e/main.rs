@@ -8,14 +8,17 @@
 mod common;
 
 mod access;
+mod answers;
 mod api;
 mod challenge;
 mod cli;
 mod failover;
+mod faults;
 mod hostile;
 mod http2;
 mod limits;
 mod logs;
+mod lookup;
 mod pending;
 mod proxy;
 mod race;
@@ -25,4 +28,5 @@ mod spend;
 mod tells;
 mod tls;
 mod twilio;
+mod vonage;
 mod websocket;

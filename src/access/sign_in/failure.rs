@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::domain::event::What;
 use crate::domain::id::Reference;
 use crate::domain::phone::PhoneError;
+use crate::domain::spend::Guard;
 use crate::store::StoreError;
 
 /// A cause, and the reference under which the log and the audit trail have it.
@@ -123,8 +124,8 @@ impl Cause {
             | Self::CodesClosed => Some(What::LimitReached),
             Self::WrongCode(_) | Self::TooManyChecks(_) => Some(What::WrongCode),
             Self::Expired | Self::AlreadyUsed | Self::Store(_) => Some(What::CheckFailed),
+            Self::Region => Some(What::GuardTripped(Guard::Country)),
             Self::Phone(_)
-            | Self::Region
             | Self::NumberKind
             | Self::Name
             | Self::MalformedCode(_)

@@ -38,6 +38,8 @@ pub(super) struct Order {
     pub(super) challenge: Challenge,
     /// The challenge before another code was asked for; none for the first.
     pub(super) before: Option<Challenge>,
+    /// Who may still hold an older code for the same person, which can no longer be typed.
+    pub(super) old: Option<Holder>,
     /// Whom it goes to; nobody for a stranger and whoever gets none.
     pub(super) to: Option<PhoneNumber>,
 }
@@ -78,7 +80,7 @@ impl Sender {
     /// Sends a code, or pretends to. An error is everybody's, and nothing went out.
     pub(super) async fn send(self: &Arc<Self>, order: Order, trail: &Trail) -> Result<Challenge, Cause> {
         let since = Instant::now();
-        let Order { challenge, before, to } = order;
+        let Order { challenge, before, old, to } = order;
         // What is wrong with one number is told to nobody but the trail: it is then pretended for, like a stranger.
         let (mut to, channel) = self.fitting(&challenge, to, trail).await?;
         let mut reserved = self.reserve(&challenge, to.as_ref(), trail).await?;
@@ -94,10 +96,17 @@ impl Sender {
                 return Err(told(stop).unwrap_or(Cause::TooManyRequests(stop.wait)));
             }
         };
+        let held = challenge.holder.clone().or(old);
         let message =
             to.map(|to| Message { challenge: challenge.clone(), channel, to, trail: trail.clone() });
         let asked = match &message {
-            Some(message) => self.ask(message, before.as_ref(), since).await,
+            Some(message) => {
+                // A landline was called the last time too, whatever was asked for.
+                let same = before.as_ref().filter(|_| channel == challenge.channel);
+                let last = same.map_or(channel, |before| before.channel);
+                let under_way = held.as_ref().map(|holder| UnderWay { holder, channel: last });
+                self.ask(message, under_way, since).await
+            }
             None => self.pretend(&challenge, since).await,
         };
         match asked {
@@ -176,7 +185,6 @@ impl Sender {
         Ok(reserved)
     }
 
-    /// A guard stopped a message: on the trail each time, aloud once a minute.
     async fn stopped(&self, guard: Guard, trail: &Trail) {
         stopped(&self.guard, &self.writer, guard, trail).await;
     }
@@ -185,15 +193,11 @@ impl Sender {
     async fn ask(
         &self,
         message: &Message,
-        before: Option<&Challenge>,
+        under_way: Option<UnderWay<'_>>,
         since: Instant,
     ) -> Result<Asked, VerifierError> {
-        let Message { challenge, channel, to, .. } = message;
-        let holder = challenge.holder.as_ref();
-        // A landline was called the last time too, whatever was asked for.
-        let last = before.filter(|_| *channel == challenge.channel).map_or(*channel, |before| before.channel);
-        let under_way = holder.map(|holder| UnderWay { holder, channel: last });
-        let attempts = self.providers.start(to, *channel, under_way, since).await;
+        let holder = message.challenge.holder.as_ref();
+        let attempts = self.providers.start(&message.to, message.channel, under_way, since).await;
         self.record(message, &attempts).await;
         let Some(Attempt { provider, result }) = attempts.into_iter().last() else {
             return Err(VerifierError::down());
@@ -295,12 +299,12 @@ impl Sender {
     }
 }
 
-/// A guard stopped somebody: on the trail each time, aloud once a minute.
+/// A guard stopped somebody: on the trail each time, and aloud once a minute when it stops everybody.
 pub(super) async fn stopped(spend: &SpendGuard, writer: &Writer, guard: Guard, trail: &Trail) {
     writer.note(What::GuardTripped(guard), trail, guard.as_str()).await;
-    if spend.alarm(guard) {
+    if guard.is_for_everybody() && spend.alarm(guard) {
         let remedy = "look at: vestibule spend show";
-        tracing::error!(guard = guard.as_str(), remedy, "the spend guard stopped a message");
+        tracing::error!(guard = guard.as_str(), remedy, "the spend guard closed sending for everybody");
     }
 }
 
@@ -315,12 +319,15 @@ fn told(stop: Stop) -> Option<Cause> {
     }
 }
 
+/// For whom no provider says how long it is busy.
+const A_WHILE: Duration = Duration::from_secs(30);
+
 /// Trouble that is the same whoever asks.
 pub(super) fn cause_of(error: &VerifierError) -> Cause {
-    let busy = |default| Cause::ProviderBusy(error.retry_after.unwrap_or(Duration::from_secs(default)));
+    let busy = Cause::ProviderBusy(error.retry_after.unwrap_or(A_WHILE));
     match error.trouble {
-        Trouble::Throttled => busy(30),
-        Trouble::Down if error.is_rest() => busy(30),
+        Trouble::Throttled => busy,
+        Trouble::Down if error.is_rest() => busy,
         Trouble::TooManySends
         | Trouble::InFlight
         | Trouble::InvalidNumber

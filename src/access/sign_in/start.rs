@@ -15,9 +15,10 @@ use crate::domain::challenge::{Challenge, Channel, Closed, Delivery, State};
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, Reference};
 use crate::domain::limits::FailureStop;
+use crate::domain::phone::PhoneNumber;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::user::User;
-use crate::store::{Opened, Refused, UserKey};
+use crate::store::{Opened, Refused, Spend, StoreError, UserKey};
 
 impl SignIn {
     /// Somebody says who they are and asks for a code. The answer does not tell whether they are known.
@@ -65,7 +66,7 @@ impl SignIn {
                 drop(turn);
                 self.writer.note(What::ChallengeStarted, trail, who.refusal).await;
                 let to = who.user.map(|user| user.phone_number);
-                self.send(Order { challenge, before: None, to }, sending, trail).await
+                self.send(Order { challenge, before: None, old: None, to }, sending, trail).await
             }
         }
     }
@@ -169,21 +170,11 @@ impl SignIn {
         if !self.channels(&of).contains(&channel) {
             return Err(Cause::Channel);
         }
-        // Whom it is counted against is one thing, whether they get a code another: somebody shut out is counted like
-        // everybody.
-        let known = match of.subject.user_id() {
-            Some(id) => self.parts.store.user(UserKey::Id(id)).await?,
-            None => None,
-        };
-        // A code asked for again counts like the first.
-        let number = known.as_ref().map(|user| &user.phone_number);
-        let spends = self.spends(number, &of.subject, of.subject.typed());
-        let closed = self.parts.store.failures(of.subject.clone()).await?.is_closed();
-        let may_get_one = |user: &User| of.user == Some(user.id) && user.may_sign_in() && !closed;
-        let to = known.filter(may_get_one).map(|user| user.phone_number);
+        let (spends, to) = self.again(&of).await?;
         let (now, subject) = (self.parts.clock.now(), of.subject.clone());
         let turn = self.pending.in_turn(&subject).await;
         let first = self.pending.of(&subject);
+        let old = of.holder.clone();
         let (challenge, before) = match of.usable(now) {
             // Its time or its tries are over, but the person is the same: they need not type their number again.
             Err(Closed::Expired | Closed::TooManyChecks) => {
@@ -210,7 +201,22 @@ impl SignIn {
         let sending = self.pending.begin(&subject);
         drop(turn);
         self.writer.note(What::CodeResent, trail, channel.as_str()).await;
-        self.send(Order { challenge, before, to }, sending, trail).await
+        self.send(Order { challenge, before, old, to }, sending, trail).await
+    }
+
+    /// What another code is counted against, like the first, and whom it goes to.
+    async fn again(&self, of: &Challenge) -> Result<(Vec<Spend>, Option<PhoneNumber>), StoreError> {
+        // Whom it is counted against is one thing, whether they get a code another: somebody shut out is counted like
+        // everybody.
+        let known = match of.subject.user_id() {
+            Some(id) => self.parts.store.user(UserKey::Id(id)).await?,
+            None => None,
+        };
+        let number = known.as_ref().map(|user| &user.phone_number);
+        let spends = self.spends(number, &of.subject, of.subject.typed());
+        let closed = self.parts.store.failures(of.subject.clone()).await?.is_closed();
+        let may_get_one = |user: &User| of.user == Some(user.id) && user.may_sign_in() && !closed;
+        Ok((spends, known.filter(may_get_one).map(|user| user.phone_number)))
     }
 }
 

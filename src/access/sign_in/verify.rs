@@ -120,6 +120,7 @@ impl SignIn {
         let session =
             self.parts.store.accept_challenge(approval, new, now).await?.ok_or(Cause::AlreadyUsed)?;
         let token = self.parts.keys.keyring().sign(&session);
+        self.guard.proved(trail.client);
         let detail = challenge.channel.as_str();
         match &challenge.holder {
             Some(holder) => {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use jiff::Zoned;
+use jiff::tz::TimeZone;
 use minijinja::context;
 
 use crate::access::sign_in::Cause;
@@ -10,6 +12,7 @@ use crate::config::IdentifyBy;
 use crate::domain::challenge::{Challenge, Closed, Delivery};
 use crate::domain::id::Reference;
 use crate::domain::return_to::ReturnTo;
+use crate::domain::time::Timestamp;
 use crate::pages::reply::{Reply, with_cookie};
 use crate::pages::{Desk, Message};
 
@@ -48,7 +51,8 @@ impl Desk {
     fn sent_again(&self, challenge: &Challenge) -> Option<Message> {
         let recent = self.clock.now().since(challenge.sent_at) < Duration::from_secs(5);
         let key = format!("message.code_sent_again.{}", challenge.channel.as_str());
-        (challenge.sends > 1 && recent).then(|| Message::notice(self.pages.catalogue().text(&key)))
+        let sent = challenge.delivery != Delivery::Unconfirmed;
+        (challenge.sends > 1 && recent && sent).then(|| Message::notice(self.pages.catalogue().text(&key)))
     }
 
     /// The last code was wrong, and so many tries are left.
@@ -83,14 +87,18 @@ impl Desk {
         let channels = self.sign_in.channels(challenge);
         let channels = channels.iter().filter(|channel| **channel != challenge.channel);
         let can_check = challenge.usable(now).is_ok();
-        let resend_in = if can_check { challenge.resend_wait(challenge.channel, now).as_secs() } else { 0 };
+        let wait = |channel| if can_check { challenge.resend_wait(channel, now).as_secs() } else { 0 };
+        let other_in = channels.clone().map(|channel| wait(*channel)).max().unwrap_or(0);
         let page = context! {
             identify_by => word(self.sign_in.identify_by()),
             recipient => &challenge.recipient,
             channel => challenge.channel.as_str(),
             code_length => challenge.code_length,
             expires_in => challenge.expires_at.since(now).as_secs(),
-            resend_in => resend_in,
+            sent_at => clock_time(challenge.sent_at),
+            sent_at_utc => zoned(challenge.sent_at, TimeZone::UTC).timestamp().to_string(),
+            resend_in => wait(challenge.channel),
+            other_in => other_in,
             other_channels => channels.map(|channel| channel.as_str()).collect::<Vec<_>>(),
             unconfirmed => challenge.delivery == Delivery::Unconfirmed,
             can_check => can_check,
@@ -98,6 +106,15 @@ impl Desk {
         };
         self.pages.render("code.html", status, message, Some(challenge.reference), page)
     }
+}
+
+/// A moment as a clock on the server's wall shows it, with its time zone: `10:42 UTC`.
+fn clock_time(at: Timestamp) -> String {
+    zoned(at, TimeZone::system()).strftime("%H:%M %Z").to_string()
+}
+
+fn zoned(at: Timestamp, zone: TimeZone) -> Zoned {
+    jiff::Timestamp::from_second(at.unix()).unwrap_or_default().to_zoned(zone)
 }
 
 const fn word(identify_by: IdentifyBy) -> &'static str {

@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::verification::Refusal;
+use crate::simulator::reply::Reply;
 
 /// One error answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,11 @@ impl ApiError {
         let (_, status, message) = TABLE.iter().find(|row| row.0 == code)?;
         let status = StatusCode::from_u16(*status).ok()?;
         Some(Self { code, status, message: message.replace("{path}", path) })
+    }
+
+    /// The error that a fault of this name asks for.
+    pub(super) fn fault(name: &str, path: &str) -> Self {
+        fault_code(name).and_then(|code| Self::known(code, path)).unwrap_or_else(|| Self::not_found(path))
     }
 
     pub(super) fn unauthenticated() -> Self {
@@ -59,11 +65,15 @@ impl ApiError {
         }
     }
 
-    pub(super) fn status(&self) -> StatusCode {
-        self.status
+    pub(super) fn reply(&self) -> Reply {
+        let reply = Reply::json(self.status, &self.body());
+        if self.status == StatusCode::UNAUTHORIZED {
+            return reply.challenge("Basic realm=\"Twilio API\"");
+        }
+        reply
     }
 
-    pub(super) fn body(&self) -> Value {
+    fn body(&self) -> Value {
         json!({
             "code": self.code,
             "message": self.message,
@@ -74,6 +84,19 @@ impl ApiError {
 
     fn new(code: u32, status: StatusCode, message: impl Into<String>) -> Self {
         Self { code, status, message: message.into() }
+    }
+}
+
+/// Whether a fault of this name asks for an error of ours.
+pub(super) fn is_fault(name: &str) -> bool {
+    fault_code(name).is_some_and(|code| ApiError::known(code, "").is_some())
+}
+
+fn fault_code(name: &str) -> Option<u32> {
+    match name {
+        "500" => Some(20500),
+        "503" => Some(20503),
+        code => code.parse().ok(),
     }
 }
 
@@ -133,14 +156,14 @@ mod tests {
             "more_info": "https://www.twilio.com/docs/errors/60202",
             "status": 429,
         });
-        assert_eq!((error.status().as_u16(), error.body()), (429, expected));
+        assert_eq!((error.status.as_u16(), error.body()), (429, expected));
     }
 
     #[test]
     fn every_row_of_the_table_is_a_client_or_server_error() {
         for (code, _, _) in TABLE {
             let error = ApiError::known(*code, "/v2/x").expect("the row exists");
-            assert!(error.status().is_client_error() || error.status().is_server_error(), "{code}");
+            assert!(error.status.is_client_error() || error.status.is_server_error(), "{code}");
         }
         assert_eq!(ApiError::known(20404, "/v2/x"), Some(ApiError::not_found("/v2/x")));
         assert_eq!(ApiError::known(12345, "/v2/x"), None);

@@ -12,6 +12,7 @@ pub(super) enum Operation {
     Update,
     Fetch,
     Service,
+    Lookup,
 }
 
 impl Operation {
@@ -22,12 +23,8 @@ impl Operation {
             Self::Update => "update",
             Self::Fetch => "fetch",
             Self::Service => "service",
+            Self::Lookup => "lookup",
         }
-    }
-
-    pub(super) fn named(name: &str) -> Option<Self> {
-        let all = [Self::Start, Self::Check, Self::Update, Self::Fetch, Self::Service];
-        all.into_iter().find(|operation| operation.name() == name)
     }
 }
 
@@ -38,6 +35,8 @@ pub(super) struct Route<'a> {
     pub(super) service: &'a str,
     /// The verification that an update or fetch names; empty otherwise.
     pub(super) verification: &'a str,
+    /// The number that a look-up names; empty otherwise.
+    pub(super) number: &'a str,
 }
 
 impl<'a> Route<'a> {
@@ -58,9 +57,13 @@ impl<'a> Route<'a> {
                 let operation = get(method, Operation::Fetch).or_else(|| post(method, Operation::Update));
                 (service, sid, operation.ok_or_else(wrong_method)?)
             }
+            ["", "v2", "PhoneNumbers", number] => {
+                let operation = get(method, Operation::Lookup).ok_or_else(wrong_method)?;
+                return Ok(Self { operation, service: "", verification: "", number });
+            }
             _ => return Err(ApiError::not_found(path)),
         };
-        Ok(Self { operation, service, verification })
+        Ok(Self { operation, service, verification, number: "" })
     }
 }
 
@@ -87,6 +90,7 @@ mod tests {
         assert_eq!(operation(Method::POST, "/v2/Services/VA1/VerificationCheck"), Ok(Operation::Check));
         assert_eq!(operation(Method::POST, "/v2/Services/VA1/Verifications/VE1"), Ok(Operation::Update));
         assert_eq!(operation(Method::GET, "/v2/Services/VA1/Verifications/VE1"), Ok(Operation::Fetch));
+        assert_eq!(operation(Method::GET, "/v2/PhoneNumbers/+14155550100"), Ok(Operation::Lookup));
     }
 
     #[test]

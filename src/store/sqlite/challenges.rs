@@ -6,7 +6,7 @@ use rusqlite::{Transaction, params};
 
 use super::rows::{all, challenge, one, user};
 use crate::domain::challenge::{Approval, Challenge, Channel, Holder, State, Subject};
-use crate::domain::id::ChallengeId;
+use crate::domain::id::{ChallengeId, Reference};
 use crate::domain::limits::{Failures, Rate};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
@@ -15,6 +15,11 @@ use crate::store::{Delivered, NewSession, Opened, Refused, Spend, StoreError};
 
 pub(super) fn find(t: &Transaction<'_>, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
     one(&mut t.prepare_cached("SELECT * FROM challenge WHERE id = ?")?, [id.to_string()], challenge)
+}
+
+pub(super) fn of(t: &Transaction<'_>, reference: Reference) -> Result<Vec<Challenge>, StoreError> {
+    let statement = "SELECT * FROM challenge WHERE reference = ? ORDER BY created_at, sent_at";
+    all(&mut t.prepare_cached(statement)?, [reference.to_string()], challenge)
 }
 
 /// Whether one more fits.

@@ -131,12 +131,10 @@ fn add(t: &Transaction<'_>, budget: &Budget, by: i64) -> Result<(), StoreError> 
 }
 
 fn tally(t: &Transaction<'_>, began_at: Timestamp, column: &str, by: i64) -> Result<(), StoreError> {
-    let statement = format!(
-        "INSERT INTO conversion (minute, sent, entered) VALUES (?1, 0, 0) ON CONFLICT (minute) DO NOTHING; \
-         UPDATE conversion SET {column} = max({column} + ?2, 0) WHERE minute = ?1"
-    );
-    let (first, second) = statement.split_once("; ").unwrap_or_default();
-    t.prepare_cached(first)?.execute([minute(began_at)])?;
-    t.prepare_cached(second)?.execute([minute(began_at), by])?;
+    let minute = minute(began_at);
+    t.prepare_cached("INSERT OR IGNORE INTO conversion (minute, sent, entered) VALUES (?, 0, 0)")?
+        .execute([minute])?;
+    let statement = format!("UPDATE conversion SET {column} = max({column} + ?, 0) WHERE minute = ?");
+    t.prepare_cached(&statement)?.execute([by, minute])?;
     Ok(())
 }

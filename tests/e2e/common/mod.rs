@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 pub mod browser;
+pub mod journey;
 pub mod more;
 pub mod raw;
 pub mod upstream;
@@ -107,7 +108,7 @@ impl Drop for Process {
     }
 }
 
-/// `vestibule simulate twilio`, running.
+/// `vestibule simulate …`, running.
 #[derive(Debug)]
 pub struct Simulator {
     process: Process,
@@ -116,7 +117,12 @@ pub struct Simulator {
 
 impl Simulator {
     pub fn start(arguments: &[&str]) -> Self {
-        let mut all = vec!["simulate", "twilio", "--listen", "127.0.0.1:0"];
+        Self::start_kind("twilio", arguments)
+    }
+
+    /// The same of another provider.
+    pub fn start_kind(kind: &str, arguments: &[&str]) -> Self {
+        let mut all = vec!["simulate", kind, "--listen", "127.0.0.1:0"];
         all.extend(arguments);
         let mut process = Process::start(&all, &[]);
         let line = process.wait_for("listening ");

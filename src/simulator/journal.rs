@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::SentCode;
 use super::call::Call;
-use crate::simulator::SentCode;
-use crate::simulator::wire::timestamp;
+use super::wire::timestamp;
 
 /// The side channel's memory.
 #[derive(Debug, Default)]
@@ -23,12 +23,11 @@ impl Journal {
 
     /// Notes a request; no status means that it got no answer.
     pub(super) fn requested(&mut self, call: &Call, status: Option<u16>, at: SystemTime) {
-        let form: Map<String, Value> =
-            call.form.shown().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let (kind, fields) = call.shown();
         let entry = json!({
             "method": call.method.as_str(),
             "path": call.path,
-            "form": form,
+            kind: fields,
             "status": status,
             "at": timestamp(at),
         });

@@ -2,40 +2,60 @@
 
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::error::ApiError;
-use crate::simulator::wire::{self, Body};
+use super::wire::{self, Body};
 
 /// Status, body and the few fields that vary.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     content_type: &'static str,
+    /// What a 401 names as the way to say who is asking.
+    challenge: Option<&'static str>,
     retry_after: Option<HeaderValue>,
     body: String,
 }
 
 impl Reply {
     pub(super) fn json(status: StatusCode, body: &Value) -> Self {
-        Self { status, content_type: JSON, retry_after: None, body: body.to_string() }
+        Self::new(status, JSON, body.to_string())
+    }
+
+    /// What the side channel does not take, and why.
+    pub(super) fn refused(status: StatusCode, reason: &str) -> Self {
+        Self::json(status, &json!({"error": reason}))
     }
 
     pub(super) fn ok(body: &Value) -> Self {
         Self::json(StatusCode::OK, body)
     }
 
-    pub(super) fn error(error: &ApiError) -> Self {
-        Self::json(error.status(), &error.body())
+    /// An error as RFC 9457 writes it.
+    pub(super) fn problem(status: StatusCode, body: &Value) -> Self {
+        Self::new(status, "application/problem+json", body.to_string())
     }
 
     pub(super) fn no_content() -> Self {
-        Self { status: StatusCode::NO_CONTENT, content_type: JSON, retry_after: None, body: String::new() }
+        Self::new(StatusCode::NO_CONTENT, JSON, String::new())
+    }
+
+    /// 200 without a word.
+    pub(super) fn empty() -> Self {
+        Self::new(StatusCode::OK, JSON, String::new())
     }
 
     pub(super) fn html_error() -> Self {
-        let status = StatusCode::BAD_GATEWAY;
-        Self { status, content_type: "text/html", retry_after: None, body: HTML_ERROR.to_owned() }
+        Self::new(StatusCode::BAD_GATEWAY, "text/html", HTML_ERROR.to_owned())
+    }
+
+    fn new(status: StatusCode, content_type: &'static str, body: String) -> Self {
+        Self { status, content_type, challenge: None, retry_after: None, body }
+    }
+
+    pub(super) fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
     }
 
     pub(super) fn cut_in_half(mut self) -> Self {
@@ -61,8 +81,8 @@ impl Reply {
         if self.status != StatusCode::NO_CONTENT {
             fields.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Twilio API\""));
+        if let Some(challenge) = self.challenge {
+            fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(value) = self.retry_after {
             fields.insert(RETRY_AFTER, value);

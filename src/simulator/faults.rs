@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::error::ApiError;
 use super::fault::{Fault, Kind};
 use super::reply::Reply;
-use super::route::Operation;
 
 /// Faults in the order they were asked for.
 #[derive(Debug, Default)]
@@ -31,8 +29,8 @@ impl Faults {
     }
 
     /// The oldest fault that concerns this call; it is spent by being taken.
-    pub(super) fn take(&mut self, operation: Operation, to: Option<&str>) -> Option<Fault> {
-        let index = self.0.iter().position(|fault| fault.concerns(operation, to))?;
+    pub(super) fn take(&mut self, operations: &[&str], to: Option<&str>) -> Option<Fault> {
+        let index = self.0.iter().position(|fault| fault.concerns(operations, to))?;
         let taken = self.0[index].clone();
         if self.0[index].spend() {
             self.0.remove(index);
@@ -54,9 +52,13 @@ impl Outcome {
     }
 
     /// The outcome under `fault`. Whether `process` runs at all is the point of some of them.
-    pub(super) fn disturbed(fault: &Fault, path: &str, process: impl FnOnce() -> Reply) -> Self {
+    pub(super) fn disturbed(
+        fault: &Fault,
+        error: impl FnOnce(&str) -> Reply,
+        process: impl FnOnce() -> Reply,
+    ) -> Self {
         let reply = match fault.kind() {
-            Kind::Error(code) => ApiError::known(code, path).map(|error| Reply::error(&error)),
+            Kind::Error(name) => Some(error(name)),
             Kind::Html => Some(Reply::html_error()),
             Kind::DropBefore => None,
             Kind::DropAfter => {
@@ -77,30 +79,40 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fault::Vocabulary;
     use super::*;
 
+    const WORDS: Vocabulary = Vocabulary {
+        operations: &["start", "check"],
+        is_error: |name| matches!(name, "500" | "503" | "20429" | "60203"),
+        throttled: "20429",
+        example: "60203",
+    };
+
     fn fault(flag: &str) -> Fault {
-        flag.parse().expect("the flag is well formed")
+        Fault::parse(flag, &WORDS).expect("the flag is well formed")
     }
 
     #[test]
     fn faults_are_used_up_in_order() {
         let mut faults = Faults::new(vec![fault("on=start,fault=503"), fault("fault=html,times=2")]);
-        let mut kind = |operation| faults.take(operation, None).map(|fault| fault.kind());
-        assert_eq!(kind(Operation::Check), Some(Kind::Html));
-        assert_eq!(kind(Operation::Start), Some(Kind::Error(20503)));
-        assert_eq!(kind(Operation::Start), Some(Kind::Html));
-        assert_eq!(kind(Operation::Start), None);
+        let mut kind = |operation| faults.take(&[operation], None).map(|fault| fault.kind().clone());
+        assert_eq!(kind("check"), Some(Kind::Html));
+        assert_eq!(kind("start"), Some(Kind::Error("503".to_owned())));
+        assert_eq!(kind("start"), Some(Kind::Html));
+        assert_eq!(kind("start"), None);
     }
 
     #[test]
     fn only_some_faults_let_the_call_be_processed() {
         let processed = |name: &str| {
             let mut ran = false;
-            let _outcome = Outcome::disturbed(&fault(&format!("fault={name}")), "/v2", || {
+            let process = || {
                 ran = true;
                 Reply::html_error()
-            });
+            };
+            let fault = fault(&format!("fault={name}"));
+            let _outcome = Outcome::disturbed(&fault, |_| Reply::html_error(), process);
             ran
         };
         let after = ["drop_after", "slow", "empty", "malformed_json"];

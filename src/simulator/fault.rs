@@ -1,21 +1,30 @@
 //! One fault: which call it disturbs, how, and how often.
 //!
-//! A fault arrives as JSON or as a command flag; both become the same [`Request`], which is judged once.
+//! A fault arrives as JSON or as a command flag; both become the same [`Request`], which is judged once, by the
+//! words of the provider it is meant for.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::ApiError;
-use super::route::Operation;
+/// The words that a provider's faults are made of.
+#[derive(Debug)]
+pub(super) struct Vocabulary {
+    pub(super) operations: &'static [&'static str],
+    /// Whether the provider has an error answer of this name.
+    pub(super) is_error: fn(&str) -> bool,
+    /// The error that says "later". With `_retry_after` behind its name it says how much later, too.
+    pub(super) throttled: &'static str,
+    /// An error to name as an example.
+    pub(super) example: &'static str,
+}
 
 /// A disturbance waiting for its calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// `None` is any operation.
-    on: Option<Operation>,
+    on: Option<&'static str>,
     to: Option<String>,
     name: String,
     kind: Kind,
@@ -25,8 +34,18 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
+    /// `on=start,fault=503,times=2`: the members of the JSON form, as a command flag.
+    pub(super) fn parse(flag: &str, words: &Vocabulary) -> Result<Self, FaultError> {
+        let mut request = Request::default();
+        for pair in flag.split(',') {
+            let (name, value) = pair.split_once('=').ok_or_else(|| FaultError::NotAPair(pair.to_owned()))?;
+            request.set(name.trim(), value.trim())?;
+        }
+        request.judge(words)
+    }
+
+    pub(super) fn kind(&self) -> &Kind {
+        &self.kind
     }
 
     pub(super) fn delay(&self) -> Duration {
@@ -37,8 +56,9 @@ impl Fault {
         self.retry_after.as_deref()
     }
 
-    pub(super) fn concerns(&self, operation: Operation, to: Option<&str>) -> bool {
-        let operation_fits = self.on.is_none_or(|on| on == operation);
+    /// Whether a call is meant that goes to this number and is known by any of these operations' names.
+    pub(super) fn concerns(&self, operations: &[&str], to: Option<&str>) -> bool {
+        let operation_fits = self.on.is_none_or(|on| operations.contains(&on));
         operation_fits && self.to.as_deref().is_none_or(|wanted| Some(wanted) == to)
     }
 
@@ -60,7 +80,7 @@ impl Fault {
             Remaining::Times(times) => times,
         };
         json!({
-            "on": self.on.map_or("any", Operation::name),
+            "on": self.on.unwrap_or("any"),
             "to": self.to,
             "fault": self.name,
             "times": times,
@@ -70,25 +90,11 @@ impl Fault {
     }
 }
 
-impl FromStr for Fault {
-    type Err = FaultError;
-
-    /// `on=start,fault=503,times=2`: the members of the JSON form, as a command flag.
-    fn from_str(flag: &str) -> Result<Self, FaultError> {
-        let mut request = Request::default();
-        for pair in flag.split(',') {
-            let (name, value) = pair.split_once('=').ok_or_else(|| FaultError::NotAPair(pair.to_owned()))?;
-            request.set(name.trim(), value.trim())?;
-        }
-        request.try_into()
-    }
-}
-
 /// What a fault does to a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Answers with this error; the call is not processed.
-    Error(u32),
+    /// Answers with the error of this name; the call is not processed.
+    Error(String),
     /// Answers with an HTML page, as a broken edge proxy does; not processed.
     Html,
     /// Closes the connection; not processed.
@@ -104,18 +110,17 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn named(name: &str) -> Option<Self> {
+    fn named(name: &str, words: &Vocabulary) -> Option<Self> {
         Some(match name {
-            "500" => Self::Error(20500),
-            "503" => Self::Error(20503),
-            "20429_retry_after" => Self::Error(20429),
             "html" => Self::Html,
             "drop_before" => Self::DropBefore,
             "drop_after" => Self::DropAfter,
             "malformed_json" => Self::MalformedJson,
             "empty" => Self::Empty,
             "slow" => Self::Slow,
-            code => Self::Error(code.parse().ok().filter(|code| ApiError::known(*code, "").is_some())?),
+            _ if is_patient(name, words) => Self::Error(words.throttled.to_owned()),
+            _ if (words.is_error)(name) => Self::Error(name.to_owned()),
+            _ => return None,
         })
     }
 }
@@ -152,37 +157,38 @@ impl Request {
         }
         Ok(())
     }
-}
 
-impl TryFrom<Request> for Fault {
-    type Error = FaultError;
-
-    fn try_from(request: Request) -> Result<Self, FaultError> {
-        let name = request.fault.ok_or(FaultError::NoFault)?.into_string();
-        let kind = Kind::named(&name).ok_or_else(|| FaultError::UnknownFault(name.clone()))?;
-        let remaining = match request.times {
+    pub(super) fn judge(self, words: &Vocabulary) -> Result<Fault, FaultError> {
+        let name = self.fault.ok_or(FaultError::NoFault)?.into_string();
+        let kind = Kind::named(&name, words).ok_or_else(|| FaultError::unknown_fault(&name, words))?;
+        let remaining = match self.times {
             Some(0) => Remaining::Unlimited,
             times => Remaining::Times(times.unwrap_or(1)),
         };
         let late = if kind == Kind::Slow { SLOW_MS } else { 0 };
-        let patience = (name == "20429_retry_after").then(|| "1".to_owned());
-        Ok(Self {
-            on: operation(request.on.as_deref().unwrap_or("any"))?,
-            to: request.to,
+        let patience = is_patient(&name, words).then(|| "1".to_owned());
+        Ok(Fault {
+            on: operation(self.on.as_deref().unwrap_or("any"), words)?,
+            to: self.to,
             name,
             kind,
             remaining,
-            delay: Duration::from_millis(request.delay_ms.unwrap_or(late)),
-            retry_after: request.retry_after.or(patience),
+            delay: Duration::from_millis(self.delay_ms.unwrap_or(late)),
+            retry_after: self.retry_after.or(patience),
         })
     }
 }
 
-fn operation(name: &str) -> Result<Option<Operation>, FaultError> {
+fn is_patient(name: &str, words: &Vocabulary) -> bool {
+    name.strip_suffix("_retry_after") == Some(words.throttled)
+}
+
+fn operation(name: &str, words: &Vocabulary) -> Result<Option<&'static str>, FaultError> {
     if name == "any" {
         return Ok(None);
     }
-    Operation::named(name).map(Some).ok_or_else(|| FaultError::UnknownOperation(name.to_owned()))
+    let known = words.operations.iter().find(|operation| **operation == name);
+    known.map(|operation| Some(*operation)).ok_or_else(|| FaultError::unknown_operation(name, words))
 }
 
 /// A fault's name: the codes may be written as numbers.
@@ -219,13 +225,35 @@ pub enum FaultError {
     NoFault,
     /// The fault is neither a name nor a code we know.
     #[error(
-        "`{0}` is no fault; use 500, 503, html, slow, empty, malformed_json, drop_before, drop_after, \
-         20429_retry_after or a Twilio error code such as 60203"
+        "`{name}` is no fault; use 500, 503, html, slow, empty, malformed_json, drop_before, drop_after, \
+         {throttled}_retry_after or {example}"
     )]
-    UnknownFault(String),
+    UnknownFault {
+        /// What was asked for.
+        name: String,
+        /// The provider's error that says "later".
+        throttled: &'static str,
+        /// What else there is.
+        example: &'static str,
+    },
     /// The operation is none of ours.
-    #[error("`{0}` is no operation; use start, check, update, fetch, service or any")]
-    UnknownOperation(String),
+    #[error("`{name}` is no operation; use {known} or any")]
+    UnknownOperation {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+}
+
+impl FaultError {
+    fn unknown_fault(name: &str, words: &Vocabulary) -> Self {
+        Self::UnknownFault { name: name.to_owned(), throttled: words.throttled, example: words.example }
+    }
+
+    fn unknown_operation(name: &str, words: &Vocabulary) -> Self {
+        Self::UnknownOperation { name: name.to_owned(), known: words.operations.join(", ") }
+    }
 }
 
 const SLOW_MS: u64 = 5000;

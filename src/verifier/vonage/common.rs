@@ -1,0 +1,111 @@
+//! What both versions of Verify share: how they write numbers, brands and names of requests, and what comes second.
+
+use std::time::Duration;
+
+use crate::crypto;
+use crate::domain::challenge::Channel;
+use crate::domain::phone::PhoneNumber;
+
+/// It looks at three codes for one that was sent.
+pub(in crate::verifier) const MAX_CHECKS: u32 = 3;
+
+/// How long a code works: less than it would, so that none ends under a person's hands.
+pub(in crate::verifier) const LIFETIME: Duration = Duration::from_secs(600);
+
+/// Seconds of one step of a workflow, the most there may be. The next is taken then without being asked for; a code
+/// that nobody typed is cancelled before.
+pub(in crate::verifier) const STEP: u16 = 900;
+
+/// A number as it wants it: E.164 without the plus.
+pub(in crate::verifier) fn digits(number: &PhoneNumber) -> &str {
+    number.as_e164().trim_start_matches('+')
+}
+
+/// A brand as it takes it: at most sixteen characters, without those it refuses.
+pub(in crate::verifier) fn fit(brand: &str) -> String {
+    let kept: String = brand.chars().filter(|c| !REFUSED.contains(c)).collect();
+    let fitted: String = kept.trim().chars().take(LONGEST_BRAND).collect();
+    let fitted = fitted.trim_end();
+    // A message must name somebody.
+    if fitted.is_empty() { "Vestibule".to_owned() } else { fitted.to_owned() }
+}
+
+const REFUSED: [char; 5] = ['/', '{', '}', ':', '$'];
+const LONGEST_BRAND: usize = 16;
+
+/// The channel of a workflow's second step: the first other one that is offered, else the same again.
+pub(in crate::verifier) fn second(first: Channel, offered: &[Channel]) -> Channel {
+    offered.iter().copied().find(|other| *other != first).unwrap_or(first)
+}
+
+/// Its name for a request, if it is one: it becomes part of an address.
+pub(in crate::verifier) fn handle(text: &str) -> Option<String> {
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    fits.then(|| text.to_owned())
+}
+
+/// Sixteen random bytes, in hexadecimal digits.
+pub(in crate::verifier) fn random_id() -> String {
+    hexadecimal(&crypto::random::<16>())
+}
+
+/// A random UUID (RFC 9562 section 5.4).
+pub(in crate::verifier) fn random_uuid() -> String {
+    let mut bytes = crypto::random::<16>();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let parts = [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..]];
+    parts.map(hexadecimal).join("-")
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_brand_is_cut_to_what_it_takes() {
+        for (brand, fitted) in [
+            ("Acme", "Acme"),
+            ("A {brand}: $1/2", "A brand 12"),
+            ("An Office With A Long Name", "An Office With A"),
+            ("Fifteen letters and more", "Fifteen letters"),
+            ("Bürogemeinschaft Müller", "Bürogemeinschaft"),
+            ("{:}", "Vestibule"),
+            ("", "Vestibule"),
+        ] {
+            assert_eq!(fit(brand), fitted, "{brand}");
+        }
+    }
+
+    #[test]
+    fn the_second_step_is_another_way_where_there_is_one() {
+        use Channel::{Call, Sms, Whatsapp};
+        assert_eq!(second(Sms, &[Sms, Call]), Call);
+        assert_eq!(second(Call, &[Sms, Call]), Sms);
+        assert_eq!(second(Whatsapp, &[Call, Whatsapp, Sms]), Call);
+        assert_eq!(second(Sms, &[Sms]), Sms);
+        assert_eq!(second(Call, &[]), Call);
+    }
+
+    #[test]
+    fn what_would_leave_its_place_in_an_address_is_no_name() {
+        assert!(handle("c11236f4-00bf-4b89-84ba-88b25df97315").is_some());
+        assert!(handle("abcdef0123456789abcdef0123456789").is_some());
+        for text in ["", "../x", "a/b", "a?b", "a b", "%2e", &"a".repeat(65)] {
+            assert_eq!(handle(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_random_uuid_is_one() {
+        let uuid = random_uuid();
+        assert_eq!(uuid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+        assert_eq!(&uuid[14..15], "4");
+        assert!("89ab".contains(&uuid[19..20]), "{uuid}");
+        assert_ne!(uuid, random_uuid());
+    }
+}

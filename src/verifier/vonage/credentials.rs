@@ -1,0 +1,155 @@
+//! How Vonage knows us: key and secret by HTTP Basic, or a token that the application's key signs for each call.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::signature::RSA_PKCS1_SHA256;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::RequestBuilder;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::common;
+use crate::clock::Clock;
+use crate::config::VonageCredentials;
+
+/// Key and secret, or an application.
+#[derive(Debug)]
+pub(super) enum Credentials {
+    Key { user: String, secret: SecretString },
+    Application(Application),
+}
+
+/// The text is no RSA private key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NotAKey;
+
+impl Credentials {
+    pub(super) fn new(settings: &VonageCredentials, clock: Arc<dyn Clock>) -> Result<Self, NotAKey> {
+        Ok(match settings {
+            VonageCredentials::Key(key) => Self::Key { user: key.user.clone(), secret: key.secret.clone() },
+            VonageCredentials::Application { id, private_key } => {
+                Self::Application(Application::new(id, private_key, clock)?)
+            }
+        })
+    }
+
+    pub(super) fn sign(&self, request: RequestBuilder) -> RequestBuilder {
+        match self {
+            Self::Key { user, secret } => request.basic_auth(user, Some(secret.expose_secret())),
+            Self::Application(application) => request.bearer_auth(application.token()),
+        }
+    }
+}
+
+/// An application and the key that signs its tokens, read once.
+pub(super) struct Application {
+    id: String,
+    key: KeyPair,
+    clock: Arc<dyn Clock>,
+}
+
+/// How long a token is good.
+const LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+impl Application {
+    fn new(id: &str, pem: &SecretString, clock: Arc<dyn Clock>) -> Result<Self, NotAKey> {
+        let der = PrivateKeyDer::from_pem_slice(pem.expose_secret().as_bytes()).map_err(|_| NotAKey)?;
+        let key = match &der {
+            PrivateKeyDer::Pkcs8(der) => KeyPair::from_pkcs8(der.secret_pkcs8_der()),
+            PrivateKeyDer::Pkcs1(der) => KeyPair::from_der(der.secret_pkcs1_der()),
+            PrivateKeyDer::Sec1(_) | _ => return Err(NotAKey),
+        };
+        Ok(Self { id: id.to_owned(), key: key.map_err(|_| NotAKey)?, clock })
+    }
+
+    /// A JWT (RFC 7519) signed with RS256 (RFC 7518 section 3.3).
+    fn token(&self) -> String {
+        let now = self.clock.now();
+        let header = json!({ "alg": "RS256", "typ": "JWT" });
+        let claims = json!({
+            "application_id": self.id,
+            "iat": now.unix(),
+            "exp": (now + LIFETIME).unix(),
+            "jti": common::random_uuid(),
+        });
+        let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(header), part(claims));
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        self.key
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+            .expect("a key that was read signs");
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Application").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::encoding::AsDer as _;
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::KeyPair as _;
+    use base64::engine::general_purpose::STANDARD;
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::domain::time::Timestamp;
+
+    const ID: &str = "aaaaaaaa-bbbb-4ccc-8ddd-0123456789ab";
+
+    fn pem(label: &str, der: &[u8]) -> SecretString {
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der)).into()
+    }
+
+    fn application(pem: &SecretString) -> Result<Application, NotAKey> {
+        Application::new(ID, pem, Arc::new(ManualClock::at(Timestamp::from_unix(1_700_000_000))))
+    }
+
+    #[test]
+    fn a_token_is_one_that_others_can_check() {
+        let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let pkcs8 = key.as_der().unwrap();
+        let application = application(&pem("PRIVATE KEY", pkcs8.as_ref())).unwrap();
+        let token = application.token();
+        assert_eq!(jsonwebtoken::decode_header(&token).unwrap().typ.as_deref(), Some("JWT"));
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.validate_exp = false;
+        let public = DecodingKey::from_rsa_der(key.public_key().as_ref());
+        let claims = jsonwebtoken::decode::<Value>(&token, &public, &validation).unwrap().claims;
+        assert_eq!(claims["application_id"], ID);
+        assert_eq!(claims["iat"], 1_700_000_000);
+        assert_eq!(claims["exp"], 1_700_000_900);
+        assert_eq!(claims["jti"].as_str().unwrap().len(), 36);
+        assert_ne!(token, application.token(), "each has a name of its own");
+        assert!(!format!("{application:?}").contains("key"));
+    }
+
+    /// PKCS #8 is a wrapping around PKCS #1 (RFC 5958 section 2).
+    #[test]
+    fn a_key_may_stand_in_either_frame() {
+        let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let pkcs8 = key.as_der().unwrap();
+        assert!(application(&pem("RSA PRIVATE KEY", &pkcs8.as_ref()[26..])).is_ok());
+        for nonsense in [
+            pem("PUBLIC KEY", key.public_key().as_ref()),
+            pem("PRIVATE KEY", b"nonsense"),
+            pem("RSA PRIVATE KEY", pkcs8.as_ref()),
+            "a-secret-token".to_owned().into(),
+        ] {
+            assert!(application(&nonsense).is_err());
+        }
+    }
+}
