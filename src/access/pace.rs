@@ -3,6 +3,7 @@
 //! A known person's answer takes as long as the provider takes. A stranger's takes as long as one of the provider's
 //! recent answers did, drawn by lot; and every answer is held until a full step has passed, which hides what is left.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::crypto;
 /// How long one kind of provider call took lately.
 #[derive(Debug, Default)]
 pub struct Pace {
-    recent: Mutex<Vec<Duration>>,
+    recent: Mutex<VecDeque<Duration>>,
 }
 
 const REMEMBERED: usize = 64;
@@ -24,18 +25,17 @@ impl Pace {
     pub fn note_first(&self, took: Duration) {
         let mut recent = self.recent.lock().expect("nobody panics while holding it");
         if recent.is_empty() {
-            recent.push(took);
+            recent.push_back(took);
         }
     }
 
     /// A real call took so long.
     pub fn note(&self, took: Duration) {
         let mut recent = self.recent.lock().expect("nobody panics while holding it");
-        if recent.len() < REMEMBERED {
-            return recent.push(took);
+        if recent.len() == REMEMBERED {
+            recent.pop_front();
         }
-        let place = draw(REMEMBERED);
-        recent[place] = took;
+        recent.push_back(took);
     }
 
     /// Waits as if a real call had begun at `since`.
@@ -71,6 +71,21 @@ mod tests {
         assert_eq!(since.elapsed(), Duration::from_millis(730));
         hold(since).await;
         assert_eq!(since.elapsed(), Duration::from_millis(800));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_long_ago_is_forgotten() {
+        let pace = Pace::default();
+        for seconds in [9, 1] {
+            for _ in 0..REMEMBERED {
+                pace.note(Duration::from_secs(seconds));
+            }
+        }
+        for _ in 0..REMEMBERED {
+            let since = Instant::now();
+            pace.imitate(since).await;
+            assert_eq!(since.elapsed(), Duration::from_secs(1));
+        }
     }
 
     #[tokio::test(start_paused = true)]
