@@ -193,6 +193,9 @@ impl VerifierError {
 impl fmt::Display for VerifierError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.trouble.as_str())?;
+        if self.is_rest() {
+            f.write_str(", left alone for a while")?;
+        }
         if let Some(status) = self.status {
             write!(f, ", HTTP status {status}")?;
         }

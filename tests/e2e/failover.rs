@@ -284,6 +284,8 @@ async fn when_all_are_down_everybody_is_told_the_same() {
         assert_eq!((page.status.as_u16(), page.json()), (503, json!({"error": "provider_busy"})));
     }
     assert_eq!(two.calls("/Verifications").await, calls, "nobody is asked while they rest");
+    let failed = two.house.details("send_failed");
+    assert!(failed.last().unwrap().contains("provider_down, left alone"), "{failed:?}");
     assert!(two.first.messages().await.is_empty() && two.second.messages().await.is_empty());
     assert!(two.house.sessions().is_empty());
 }
