@@ -6,6 +6,7 @@
 pub mod sqlite;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -25,11 +26,11 @@ use crate::domain::user::{User, UserId, UserName};
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// The store could not do its work; nothing was changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database said no.
     #[error("the store failed: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(#[source] Arc<rusqlite::Error>),
     /// It holds what no version of ours writes.
     #[error("the store holds something unreadable in {0}")]
     Corrupt(&'static str),
@@ -44,6 +45,12 @@ pub enum StoreError {
     /// It cannot begin or commit; the log has the cause.
     #[error("the store cannot do its work at the moment; the log says why")]
     Unavailable,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
 }
 
 /// A user to add.
@@ -142,6 +149,11 @@ impl Reservation {
     /// The budgets it must fit into.
     pub fn budgets(&self) -> impl Iterator<Item = &Budget> {
         self.gateway.iter().chain(&self.user)
+    }
+
+    /// Of it what is not the user's own.
+    pub fn of_the_gateway(self) -> Self {
+        Self { user: Vec::new(), ..self }
     }
 
     /// The budgets it is counted in.

@@ -1,8 +1,9 @@
 -- Schema 2: several providers, what a message costs, and what is known of a line.
 
--- Who holds the code; until now there was one provider.
+-- Who holds the code, or would for a stranger; until now there was one provider. It knows a code by its number, too,
+-- when the answer that told its handle was lost.
 ALTER TABLE challenge ADD COLUMN provider TEXT;
-UPDATE challenge SET provider = 'twilio' WHERE handle IS NOT NULL;
+UPDATE challenge SET provider = 'twilio' WHERE handle IS NOT NULL OR delivery <> 'refused';
 -- The number that was typed is a landline, which gets calls only.
 ALTER TABLE challenge ADD COLUMN landline INTEGER NOT NULL DEFAULT 0;
 -- The provider was told to forget the code after its time.

@@ -186,6 +186,8 @@ pub enum Delivery {
     Unconfirmed,
     /// The provider does not send to this number. The page says nothing of it, and no code is right, as for a stranger.
     Refused,
+    /// Its code let somebody in who had it under another challenge. The page says nothing of that either.
+    Used,
 }
 
 impl Delivery {
@@ -195,7 +197,13 @@ impl Delivery {
             Self::Sent => "sent",
             Self::Unconfirmed => "unconfirmed",
             Self::Refused => "refused",
+            Self::Used => "used",
         }
+    }
+
+    /// Whether there may be a code that is right.
+    pub const fn has_code(self) -> bool {
+        matches!(self, Self::Sent | Self::Unconfirmed)
     }
 
     /// Reads it back; of what is unknown nothing is known.
@@ -203,6 +211,7 @@ impl Delivery {
         match text {
             "sent" => Self::Sent,
             "refused" => Self::Refused,
+            "used" => Self::Used,
             _ => Self::Unconfirmed,
         }
     }
@@ -287,11 +296,16 @@ impl Challenge {
         wait.saturating_sub(now.since(self.sent_at))
     }
 
+    /// Whether another code was sent this way just now, so that who asks again only clicked twice.
+    pub fn was_just_resent(&self, channel: Channel, now: Timestamp) -> bool {
+        self.sends > 1 && self.channel == channel && now.since(self.sent_at) < DOUBLE_CLICK
+    }
+
     /// Whether a start for the same person gets the code of this one again, as providers do while a code lives: with
     /// the time and the tries it has left, also when the person gave this challenge up.
     pub fn shares_code(&self, now: Timestamp) -> bool {
         matches!(self.state, State::Open | State::Cancelled)
-            && self.delivery != Delivery::Refused
+            && self.delivery != Delivery::Used
             && now < self.expires_at
             && self.checks < self.max_checks
     }
@@ -307,6 +321,9 @@ impl Challenge {
 
 /// A code sent so recently is on its way; another would only cost.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Moments are whole seconds: at least one of these passes.
+const DOUBLE_CLICK: Duration = Duration::from_secs(2);
 
 /// What a verifier says of a typed code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

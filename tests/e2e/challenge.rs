@@ -354,3 +354,30 @@ async fn lessons_8_and_9_return_to_never_leaves_the_site() {
     bob.submit(START, &[("phone", BOB), ("return_to", "//evil.example")]).await;
     assert_eq!(bob.verify(&scene.simulator.code(BOB).await).await.location(), "/");
 }
+
+/// What the numbering plan tells of the digits that were typed is the same for everybody, and may be told.
+#[tokio::test]
+async fn a_landline_is_called_and_a_premium_number_is_refused() {
+    const KNOWN: &str = "+493012345678";
+    let scene = Scene::start(&format!("[challenge]\ndefault_region = \"DE\"\n{GENEROUS}")).await;
+    scene.house.add_user("carol", KNOWN);
+    for phone in ["030 12345678", "030 12345999"] {
+        let browser = scene.browser();
+        assert_eq!(browser.start(phone).await.status, 303);
+        let page = browser.challenge().await;
+        page.expect(200, "If this number is known here, we called");
+        assert!(!page.text.contains("Text me"), "{}", page.text);
+        browser.resend("sms").await.expect(400, "");
+    }
+    let messages = scene.simulator.messages().await;
+    assert!(messages.len() == 1 && messages[0]["channel"] == "call", "{messages:#?}");
+    let browser = scene.browser();
+    browser.start("030 12345678").await;
+    assert_eq!(browser.verify(&scene.simulator.code(KNOWN).await).await.status, 303);
+    assert!(browser.is_in().await);
+    for phone in ["0900 1234567", "0800 1234567", "+1 900 234 5678"] {
+        scene.browser().start(phone).await.expect(403, "Codes cannot be sent to numbers of this kind");
+    }
+    let page = scene.browser().api("request", &json!({"phoneNumber": "0900 1234567"})).await;
+    assert_eq!((page.status.as_u16(), page.json()), (403, json!({"error": "number_not_supported"})));
+}

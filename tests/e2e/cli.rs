@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use crate::common::more::Demo;
-use crate::common::{ALICE, Browser, House, Simulator, Upstream, config, eventually, vestibule};
+use crate::common::{ALICE, Browser, House, Scene, Simulator, Upstream, config, eventually, vestibule};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -292,4 +292,49 @@ async fn the_demo_lets_one_in_and_leaves_nothing_behind() {
     demo.stop();
     eventually("the demo tidies up", async || std::fs::read_dir(temporary.path()).unwrap().count() == 0)
         .await;
+}
+
+/// The help desk hears a reference and has the whole story; a number is masked in it, and the provider's id is there.
+#[tokio::test]
+async fn a_reference_tells_its_story() {
+    let scene = Scene::start("").await;
+    let browser = scene.browser();
+    scene.simulator.fault(json!({"on": "start", "fault": "503", "times": 1})).await;
+    assert_eq!(browser.start(ALICE).await.status, 303);
+    browser.mistype(&scene.simulator.wrong_code(ALICE).await).await;
+    assert_eq!(browser.resend("call").await.status, 303);
+    let reference = browser.challenge().await.reference().unwrap().to_owned();
+    assert_eq!(browser.verify(&scene.simulator.code(ALICE).await).await.status, 303);
+
+    let told = scene.house.run(&["audit", "show", &reference.to_lowercase()]);
+    let story = scene.house.json(&["audit", "show", &reference]);
+    let id = story["challenges"][0]["provider_id"].as_str().unwrap().to_owned();
+    assert!(id.starts_with("VE"), "{story:#}");
+    let lines = [
+        format!("{reference}: alice, number ••• ••00, from 127.0.0.1"),
+        "A code was asked for".to_owned(),
+        format!("twilio sent a code by sms  [{id}]"),
+        format!("A code was typed: wrong code, 4 more  [{id}]"),
+        "Another code was asked for, by call".to_owned(),
+        format!("twilio sent a code by call  [{id}]"),
+        format!("Signed in: twilio approved the code  [{id}]"),
+        "Now: accepted; 2 messages asked for; 2 of 5 codes typed; good until".to_owned(),
+    ];
+    let mut rest = told.as_str();
+    for line in &lines {
+        let at = rest
+            .find(line.as_str())
+            .unwrap_or_else(|| panic!("{line:?} is not where it should be in:\n{told}"));
+        rest = &rest[at..];
+    }
+    assert!(!told.contains("4155550100") && !story.to_string().contains("4155550100"), "{told}");
+    let results: Vec<_> =
+        story["events"].as_array().unwrap().iter().filter_map(|e| e["call"]["result"].as_str()).collect();
+    assert_eq!(results, ["sent", "wrong_code", "sent", "approved"]);
+    assert_eq!((&story["user"], &story["number"]), (&"alice".into(), &"••• ••00".into()));
+
+    for (words, code) in [("K7QX-2MHD", 1), ("nonsense", 64)] {
+        let output = scene.house.command(&["audit", "show", words]);
+        assert_eq!(output.status.code(), Some(code), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }

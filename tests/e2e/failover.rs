@@ -11,7 +11,7 @@ const GENEROUS: &str = "[limits]\nstarts_per_number = \"100/1h\"\nstarts_per_use
 
 const DOWN: &str = "Codes cannot be sent at the moment";
 const BUSY: &str = "The service that sends codes is busy";
-const UNTOLD: &str = "If this number is known here, we have sent it a text message";
+const UNTOLD: &str = "If this number is known here, a code was sent by text";
 const UNCONFIRMED: &str = "We could not confirm that the message went out. If a code arrives, it works";
 
 /// A gateway with two providers of a second's patience, and users with the numbers from 0.

@@ -19,7 +19,7 @@ pub struct Failure {
 }
 
 /// Why somebody is not in, or has no code.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Cause {
     /// What they typed is no phone number.
     #[error("{}", match .0 {

@@ -185,7 +185,11 @@ impl Providers {
             return health.clone();
         }
         let since = Instant::now();
-        let asked = provider.probe().await.map(drop);
+        // Whatever else it says of the question, it is there and would send.
+        let asked = match provider.probe().await {
+            Err(error) if error.trouble.is_the_providers() => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        };
         self.starts.pace.note_first(since.elapsed());
         if let Some(checks) = self.checks.get(provider.name()) {
             checks.pace.note_first(since.elapsed());

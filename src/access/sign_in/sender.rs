@@ -53,42 +53,74 @@ struct Message {
     trail: Trail,
 }
 
+/// What asking for a message came to.
+#[derive(Debug)]
+struct Asked {
+    delivered: Delivered,
+    /// The number was refused, and who else may be asked for it.
+    others: Option<Others>,
+}
+
+/// Who may still send to a number that was refused.
+#[derive(Debug)]
+enum Others {
+    /// Those that come after this one.
+    After(String),
+    /// Nobody: all would say the same.
+    Nobody,
+}
+
+impl Asked {
+    const fn settled(delivered: Delivered) -> Self {
+        Self { delivered, others: None }
+    }
+}
+
 impl Sender {
     /// Sends a code, or pretends to. An error is everybody's, and nothing went out.
     pub(super) async fn send(self: &Arc<Self>, order: Order, trail: &Trail) -> Result<Challenge, Cause> {
         let since = Instant::now();
         let Order { challenge, before, old, to } = order;
         // What is wrong with one number is told to nobody but the trail: it is then pretended for, like a stranger.
-        let (to, channel) = self.fitting(&challenge, to, trail).await?;
-        let reserved = match self.reserve(&challenge, to.as_ref(), trail).await? {
-            Ok(reserved) => Some(reserved),
+        let (mut to, channel) = self.fitting(&challenge, to, trail).await?;
+        let mut reserved = self.reserve(&challenge, to.as_ref(), trail).await?;
+        if reserved.as_ref().is_err_and(|stop| told(*stop).is_none()) {
+            // So is what stops messages and is not told; it is counted like a stranger's, too.
+            to = None;
+            reserved = self.reserve(&challenge, None, trail).await?;
+        }
+        let reserved = match reserved {
+            Ok(reserved) => reserved,
             Err(stop) => {
-                if let Some(cause) = told(stop) {
-                    self.store.undo_sending(challenge.id, before).await?;
-                    return Err(cause);
-                }
-                None
+                self.store.undo_sending(challenge.id, before).await?;
+                return Err(told(stop).unwrap_or(Cause::TooManyRequests(stop.wait)));
             }
         };
-        let sent = match (to, reserved) {
-            (Some(to), Some(reserved)) => {
-                let last = before.as_ref().map_or(challenge.channel, |before| before.channel);
+        let held = challenge.holder.clone().or(old);
+        let message =
+            to.map(|to| Message { challenge: challenge.clone(), channel, to, trail: trail.clone() });
+        let asked = match &message {
+            Some(message) => {
                 // A landline was called the last time too, whatever was asked for.
-                let last = if channel == challenge.channel { last } else { channel };
-                let message = Message { challenge: challenge.clone(), channel, to, trail: trail.clone() };
-                let held = challenge.holder.clone().or(old);
+                let same = before.as_ref().filter(|_| channel == challenge.channel);
+                let last = same.map_or(channel, |before| before.channel);
                 let under_way = held.as_ref().map(|holder| UnderWay { holder, channel: last });
-                self.ask(message, under_way, reserved, since).await?
+                self.ask(message, under_way, since).await
             }
-            _ => self.pretend(&challenge, since).await,
+            None => self.pretend(&challenge, since).await,
         };
-        match sent {
-            Ok(delivered) => {
+        match asked {
+            Ok(Asked { delivered, others }) => {
                 self.store.record_delivery(challenge.id, delivered.clone()).await?;
+                if let Some((message, others)) = message.zip(others) {
+                    // Not waited for: how long it takes would tell that the number is known.
+                    tokio::spawn(self.clone().ask_others(message, others, reserved));
+                }
                 Ok(after(challenge, delivered))
             }
             Err(error) => {
-                // Nothing went out, so nothing is waited for: the next start sends at once.
+                // Nothing went out, so nothing is counted or waited for: the next start sends at once.
+                self.guard.refund(reserved).await?;
                 self.store.undo_sending(challenge.id, before).await?;
                 Err(cause_of(&error))
             }
@@ -159,50 +191,43 @@ impl Sender {
 
     /// Asks the providers in turn. An error is everybody's.
     async fn ask(
-        self: &Arc<Self>,
-        message: Message,
+        &self,
+        message: &Message,
         under_way: Option<UnderWay<'_>>,
-        reserved: Reservation,
         since: Instant,
-    ) -> Result<Result<Delivered, VerifierError>, StoreError> {
-        let holder = message.challenge.holder.clone();
+    ) -> Result<Asked, VerifierError> {
+        let holder = message.challenge.holder.as_ref();
         let attempts = self.providers.start(&message.to, message.channel, under_way, since).await;
-        self.record(&message, &attempts).await;
+        self.record(message, &attempts).await;
         let Some(Attempt { provider, result }) = attempts.into_iter().last() else {
-            return Ok(Err(VerifierError::down()));
+            return Err(VerifierError::down());
         };
         let error = match result {
-            Ok(sent) => return Ok(Ok(self.delivered(provider, Some(sent.handle)))),
+            Ok(sent) => return Ok(Asked::settled(self.delivered(provider, Some(sent.handle)))),
             Err(error) => error,
         };
         if error.trouble == Trouble::Ambiguous {
             // It may have been sent. The name of a code sent before may still be the name of this one.
             let held = holder.filter(|holder| holder.provider == provider);
-            let delivered = self.delivered(provider, held.and_then(|holder| holder.handle));
-            return Ok(Ok(Delivered { delivery: Delivery::Unconfirmed, ..delivered }));
+            let delivered = self.delivered(provider, held.and_then(|holder| holder.handle.clone()));
+            return Ok(Asked::settled(Delivered { delivery: Delivery::Unconfirmed, ..delivered }));
         }
         if error.trouble.is_for_everybody() {
-            self.guard.refund(reserved).await?;
-            return Ok(Err(error));
+            return Err(error);
         }
         // A code sent earlier for this challenge is still good.
         let delivery = if holder.is_some() { Delivery::Sent } else { Delivery::Refused };
-        let others = error.trouble.moves_on().then_some(provider);
-        // Not waited for: how long it takes would tell that the number is known.
-        tokio::spawn(self.clone().ask_others(message, others, reserved));
-        Ok(Ok(Delivered { delivery, holder: None, code_length: None }))
+        let others = if error.trouble.moves_on() { Others::After(provider) } else { Others::Nobody };
+        Ok(Asked { delivered: Delivered { delivery, holder: None, code_length: None }, others: Some(others) })
     }
 
     /// A provider does not send to this number: those that come after it may, and else nothing went out.
-    async fn ask_others(
-        self: Arc<Self>,
-        message: Message,
-        refused_by: Option<String>,
-        reserved: Reservation,
-    ) {
-        let attempts = match refused_by {
-            Some(provider) => self.providers.start_after(&provider, &message.to, message.channel).await,
-            None => Vec::new(),
+    async fn ask_others(self: Arc<Self>, message: Message, others: Others, reserved: Reservation) {
+        let attempts = match others {
+            Others::After(provider) => {
+                self.providers.start_after(&provider, &message.to, message.channel).await
+            }
+            Others::Nobody => Vec::new(),
         };
         self.record(&message, &attempts).await;
         let last = attempts.into_iter().last().map(|attempt| (attempt.provider, attempt.result));
@@ -215,7 +240,8 @@ impl Sender {
                 let delivered = self.delivered(provider, None);
                 self.store.record_delivery(message.challenge.id, delivered).await
             }
-            Some((_, Err(_))) | None => self.guard.refund(reserved).await,
+            // The user's own budget is not given back, as a stranger's is not: their next start would tell.
+            Some((_, Err(_))) | None => self.guard.refund(reserved.of_the_gateway()).await,
         };
         if let Err(error) = settled {
             tracing::error!(%error, "what became of a message could not be written down");
@@ -223,20 +249,21 @@ impl Sender {
     }
 
     /// What a stranger gets: a challenge of whoever would have sent.
-    async fn pretend(&self, challenge: &Challenge, since: Instant) -> Result<Delivered, VerifierError> {
+    async fn pretend(&self, challenge: &Challenge, since: Instant) -> Result<Asked, VerifierError> {
         let refused = challenge.user.is_some() && challenge.holder.is_none();
-        match self.providers.pretend_start(challenge.channel, since).await {
+        let delivered = match self.providers.pretend_start(challenge.channel, since).await {
             Ok(provider) => {
                 let delivery = if refused { Delivery::Refused } else { Delivery::Sent };
                 let holder = (challenge.user.is_none()).then_some(Holder { provider, handle: None });
-                Ok(Delivered { delivery, holder, code_length: None })
+                Delivered { delivery, holder, code_length: None }
             }
             Err(error) if error.trouble == Trouble::Ambiguous => {
                 let delivery = if refused { Delivery::Refused } else { Delivery::Unconfirmed };
-                Ok(Delivered { delivery, holder: None, code_length: None })
+                Delivered { delivery, holder: None, code_length: None }
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        Ok(Asked::settled(delivered))
     }
 
     fn delivered(&self, provider: String, handle: Option<String>) -> Delivered {

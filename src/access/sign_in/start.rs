@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::identify::Identified;
-use super::pending::Turn;
+use super::pending::{Sending, Waiting};
 use super::sender::Order;
 use super::{Cause, Failure, Identity, SignIn, Trail};
 use crate::access::pace;
@@ -15,9 +15,10 @@ use crate::domain::challenge::{Challenge, Channel, Closed, Delivery, State};
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, Reference};
 use crate::domain::limits::FailureStop;
+use crate::domain::phone::PhoneNumber;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::user::User;
-use crate::store::{Opened, Refused, UserKey};
+use crate::store::{Opened, Refused, Spend, StoreError, UserKey};
 
 impl SignIn {
     /// Somebody says who they are and asks for a code. The answer does not tell whether they are known.
@@ -49,27 +50,40 @@ impl SignIn {
         let who = self.identify(identity, trail).await?;
         trail.user = who.name.clone();
         let new = self.new_challenge(&who, return_to, trail.reference);
-        let (now, turn) = (new.created_at, self.pending.enter(&who.subject));
+        let (now, subject) = (new.created_at, who.subject);
+        let turn = self.pending.in_turn(&subject).await;
+        let first = self.pending.of(&subject);
         let opened = self.parts.store.open_challenge(new, who.spends, now).await?;
         match opened.map_err(Cause::TooManyRequests)? {
             Opened::Joined(challenge) => {
+                drop(turn);
                 let detail = "the code sent a moment ago serves";
                 self.writer.note(What::ChallengeStarted, trail, detail).await;
-                self.joined(challenge, turn).await
+                self.joined(challenge, first).await
             }
             Opened::Send(challenge) => {
+                let sending = self.pending.begin(&subject);
+                drop(turn);
                 self.writer.note(What::ChallengeStarted, trail, who.refusal).await;
                 let to = who.user.map(|user| user.phone_number);
-                let sent = self.sender.send(Order { challenge, before: None, old: None, to }, trail).await;
-                drop(turn);
-                sent
+                self.send(Order { challenge, before: None, old: None, to }, sending, trail).await
             }
         }
     }
 
+    async fn send(&self, order: Order, sending: Sending, trail: &Trail) -> Result<Challenge, Cause> {
+        let sent = self.sender.send(order, trail).await;
+        sending.end(sent.as_ref().err().cloned());
+        sent
+    }
+
     /// Somebody asked for the same a moment before: what became of that is known when their message is under way.
-    async fn joined(&self, challenge: Challenge, turn: Turn) -> Result<Challenge, Cause> {
-        turn.ended().await;
+    async fn joined(&self, challenge: Challenge, first: Option<Waiting>) -> Result<Challenge, Cause> {
+        if let Some(first) = first
+            && let Some(cause) = first.ended().await
+        {
+            return Err(cause);
+        }
         let now = self.parts.store.challenge(challenge.id).await?.unwrap_or(challenge);
         if now.state == State::Unsent { Err(Cause::ProviderDown) } else { Ok(now) }
     }
@@ -101,7 +115,7 @@ impl SignIn {
         self.afresh(old, channel)
     }
 
-    /// A new challenge for whoever an old one was for.
+    /// A new challenge for whoever an old one was for; nobody holds its code yet.
     fn afresh(&self, of: Challenge, channel: Channel) -> Challenge {
         let (terms, now) = (self.providers.terms(), self.parts.clock.now());
         Challenge {
@@ -156,19 +170,10 @@ impl SignIn {
         if !self.channels(&of).contains(&channel) {
             return Err(Cause::Channel);
         }
-        // Whom it is counted against is one thing, whether they get a code another: somebody shut out is counted like
-        // everybody.
-        let known = match of.subject.user_id() {
-            Some(id) => self.parts.store.user(UserKey::Id(id)).await?,
-            None => None,
-        };
-        // A code asked for again counts like the first.
-        let number = known.as_ref().map(|user| &user.phone_number);
-        let spends = self.spends(number, &of.subject, of.subject.typed());
-        let closed = self.parts.store.failures(of.subject.clone()).await?.is_closed();
-        let may_get_one = |user: &User| of.user == Some(user.id) && user.may_sign_in() && !closed;
-        let to = known.filter(may_get_one).map(|user| user.phone_number);
-        let (now, turn) = (self.parts.clock.now(), self.pending.enter(&of.subject));
+        let (spends, to) = self.again(&of).await?;
+        let (now, subject) = (self.parts.clock.now(), of.subject.clone());
+        let turn = self.pending.in_turn(&subject).await;
+        let first = self.pending.of(&subject);
         let old = of.holder.clone();
         let (challenge, before) = match of.usable(now) {
             // Its time or its tries are over, but the person is the same: they need not type their number again.
@@ -176,21 +181,42 @@ impl SignIn {
                 let new = self.afresh(of, channel);
                 match self.parts.store.open_challenge(new, spends, now).await? {
                     Ok(Opened::Send(challenge)) => (challenge, None),
-                    Ok(Opened::Joined(challenge)) => return self.joined(challenge, turn).await,
+                    Ok(Opened::Joined(challenge)) => {
+                        drop(turn);
+                        return self.joined(challenge, first).await;
+                    }
                     Err(wait) => return Err(Cause::ResendTooSoon(wait)),
                 }
             }
             _ => match self.parts.store.spend_resend(of.id, channel, spends, now).await? {
                 Ok(challenge) => (challenge, Some(of)),
-                // The second of two clicks: the first is still being sent.
-                Err(Refused::TooOften(_)) if turn.is_later() => return self.joined(of, turn).await,
+                // The second of two clicks: what the first asked for is being sent, or was just now.
+                Err(Refused::TooOften(_)) if first.is_some() || of.was_just_resent(channel, now) => {
+                    drop(turn);
+                    return self.joined(of, first).await;
+                }
                 Err(refused) => return Err(cause_of(refused, true)),
             },
         };
-        self.writer.note(What::CodeResent, trail, channel.as_str()).await;
-        let sent = self.sender.send(Order { challenge, before, old, to }, trail).await;
+        let sending = self.pending.begin(&subject);
         drop(turn);
-        sent
+        self.writer.note(What::CodeResent, trail, channel.as_str()).await;
+        self.send(Order { challenge, before, old, to }, sending, trail).await
+    }
+
+    /// What another code is counted against, like the first, and whom it goes to.
+    async fn again(&self, of: &Challenge) -> Result<(Vec<Spend>, Option<PhoneNumber>), StoreError> {
+        // Whom it is counted against is one thing, whether they get a code another: somebody shut out is counted like
+        // everybody.
+        let known = match of.subject.user_id() {
+            Some(id) => self.parts.store.user(UserKey::Id(id)).await?,
+            None => None,
+        };
+        let number = known.as_ref().map(|user| &user.phone_number);
+        let spends = self.spends(number, &of.subject, of.subject.typed());
+        let closed = self.parts.store.failures(of.subject.clone()).await?.is_closed();
+        let may_get_one = |user: &User| of.user == Some(user.id) && user.may_sign_in() && !closed;
+        Ok((spends, known.filter(may_get_one).map(|user| user.phone_number)))
     }
 }
 

@@ -74,7 +74,7 @@ impl SignIn {
             Some(id) => self.parts.store.user(UserKey::Id(id)).await?.filter(|user| user.may_sign_in()),
             None => None,
         };
-        let sent = user.filter(|_| challenge.delivery != Delivery::Refused);
+        let sent = user.filter(|_| challenge.delivery.has_code());
         let Some((to, holder)) = sent.map(|user| user.phone_number).zip(challenge.holder.clone()) else {
             let answer = self.providers.pretend_check(challenge.holder.as_ref()).await;
             return Ok((challenge, answer));

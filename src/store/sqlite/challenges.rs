@@ -279,7 +279,7 @@ pub(super) fn accept(
     let Some(found) = found else { return Ok(None) };
     // The others this code served look as before, and no code is right for them any more: who started one of them for
     // somebody else's number must not see that its holder has just signed in.
-    let statement = format!("UPDATE challenge SET delivery = 'refused' WHERE {SAME_CODE}");
+    let statement = format!("UPDATE challenge SET delivery = 'used' WHERE {SAME_CODE}");
     t.prepare_cached(&statement)?.execute([approval.challenge().to_string()])?;
     succeed(t, found.id, now)?;
     super::spend::entered(t, approval.began_at())?;

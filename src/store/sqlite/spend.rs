@@ -43,6 +43,10 @@ pub(super) fn refund(t: &Transaction<'_>, taken: &Reservation) -> Result<(), Sto
     for budget in taken.counted() {
         add(t, budget, -1)?;
     }
+    if let Some(prefix) = &taken.prefix {
+        let newest = "DELETE FROM spend WHERE rowid = (SELECT rowid FROM spend WHERE key = ? ORDER BY at DESC LIMIT 1)";
+        t.prepare_cached(newest)?.execute([&prefix.key])?;
+    }
     if taken.real && taken.first {
         tally(t, taken.began_at, "sent", -1)?;
     }

@@ -67,6 +67,11 @@ impl Browser {
         thief
     }
 
+    /// The gateway listens elsewhere now.
+    pub fn moved_to(self, address: SocketAddr) -> Self {
+        Self { address, ..self }
+    }
+
     pub fn cookie(&self, name: &str) -> Option<String> {
         self.jar.lock().unwrap().iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
     }
