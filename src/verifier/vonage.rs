@@ -11,6 +11,7 @@ pub(super) mod start;
 use std::sync::Arc;
 
 use reqwest::Method;
+use reqwest::header::CONTENT_LENGTH;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -95,10 +96,13 @@ impl Vonage {
         body: Option<&Value>,
         until: Instant,
     ) -> Result<Raw, VerifierError> {
-        let mut request = self.wire.http().request(method, format!("{}{path}", self.requests));
-        if let Some(body) = body {
-            request = request.json(body);
-        }
+        let request = self.wire.http().request(method.clone(), format!("{}{path}", self.requests));
+        let request = match body {
+            Some(body) => request.json(body),
+            // Some servers refuse a POST that does not say so (RFC 9110 section 8.6).
+            None if method == Method::POST => request.header(CONTENT_LENGTH, 0),
+            None => request,
+        };
         self.wire.send(self.credentials.sign(request), until).await
     }
 

@@ -24,7 +24,8 @@ pub(in crate::verifier) fn digits(number: &PhoneNumber) -> &str {
 /// A brand as it takes it: at most sixteen characters, without those it refuses.
 pub(in crate::verifier) fn fit(brand: &str) -> String {
     let kept: String = brand.chars().filter(|c| !REFUSED.contains(c)).collect();
-    let fitted: String = kept.trim().chars().take(LONGEST_BRAND).collect();
+    let words: Vec<&str> = kept.split_whitespace().collect();
+    let fitted: String = words.join(" ").chars().take(LONGEST_BRAND).collect();
     let fitted = fitted.trim_end();
     // A message must name somebody.
     if fitted.is_empty() { "Vestibule".to_owned() } else { fitted.to_owned() }
@@ -74,6 +75,7 @@ mod tests {
             ("An Office With A Long Name", "An Office With A"),
             ("Fifteen letters and more", "Fifteen letters"),
             ("Bürogemeinschaft Müller", "Bürogemeinschaft"),
+            ("Acme / Office", "Acme Office"),
             ("{:}", "Vestibule"),
             ("", "Vestibule"),
         ] {
