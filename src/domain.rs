@@ -4,6 +4,7 @@
 //! tested at any moment of time. Nothing here knows HTTP, SQL or a provider's words.
 
 pub mod challenge;
+pub mod channel;
 pub mod event;
 pub mod id;
 pub mod limits;

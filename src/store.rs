@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::challenge::{Approval, Challenge, Channel, Closed, Delivery, Holder, State, Subject};
+use crate::domain::challenge::{Approval, Challenge, Closed, Delivery, Holder, State, Subject};
+use crate::domain::channel::Channel;
 use crate::domain::event::Event;
 use crate::domain::id::{ChallengeId, Reference, SessionId};
 use crate::domain::limits::{FailureStop, Failures, Rate};

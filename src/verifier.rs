@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::challenge::{Channel, Code, Verdict};
+use crate::domain::challenge::{Code, Verdict};
+use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
 
 /// What a provider answers, later.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{self, OnFailure};
 use crate::crypto::MasterKey;
-use crate::domain::challenge::Channel;
+use crate::domain::channel::Channel;
 use crate::domain::line::{Line, LineRefusal, is_fresh};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::time::Timestamp;

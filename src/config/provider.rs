@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::reader::{Section, integer};
 use super::secret::secret;
 use super::sections::{duration, one_of};
-use crate::domain::challenge::Channel;
+use crate::domain::channel::Channel;
 
 /// Who sends codes.
 #[derive(Clone, Debug)]

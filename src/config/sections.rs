@@ -12,7 +12,7 @@ use super::Purpose;
 use super::provider::Provider;
 use super::reader::{Section, integer};
 use super::secret::environment;
-use crate::domain::challenge::Channel;
+use crate::domain::channel::Channel;
 use crate::domain::limits::Rate;
 use crate::domain::phone::Region;
 use crate::domain::time::parse_duration;

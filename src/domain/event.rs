@@ -1,6 +1,6 @@
 //! What the audit trail records.
 
-use super::challenge::Channel;
+use super::channel::Channel;
 use super::id::Reference;
 use super::spend::Guard;
 use super::time::Timestamp;

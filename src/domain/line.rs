@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::challenge::Channel;
+use super::channel::Channel;
 use super::time::Timestamp;
 
 /// What kind of line a number is.

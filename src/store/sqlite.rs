@@ -27,7 +27,8 @@ use super::{
     Answer, Change, Conflict, Delivered, NewSession, NewUser, Opened, Recorded, Refused, Reservation, Spend,
     SpendStatus, Store, StoreError, StoredKey, UserChange, UserKey, Which,
 };
-use crate::domain::challenge::{Approval, Challenge, Channel, Holder, State, Subject};
+use crate::domain::challenge::{Approval, Challenge, Holder, State, Subject};
+use crate::domain::channel::Channel;
 use crate::domain::event::Event;
 use crate::domain::id::{ChallengeId, Reference, SessionId};
 use crate::domain::limits::{Failures, Rate};

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::breaker::{Breaker, Turn};
 use super::{Live, Sent, Terms, Trouble, Verifier, VerifierError};
-use crate::domain::challenge::{Channel, Code, Holder, Verdict};
+use crate::domain::challenge::{Code, Holder, Verdict};
+use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
 
 /// All providers.

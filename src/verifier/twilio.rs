@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use super::wire::{self, Wire};
 use super::{Answer, Live, Sent, Terms, Verifier, VerifierError};
 use crate::config;
-use crate::domain::challenge::{Channel, Code, Verdict};
+use crate::domain::challenge::{Code, Verdict};
+use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
 
 /// A client of one Verify Service.

@@ -22,7 +22,8 @@ use super::wire::{self, Raw, Wire};
 use super::{Answer, Live, Sent, Terms, Trouble, Verifier, VerifierError};
 use crate::clock::Clock;
 use crate::config;
-use crate::domain::challenge::{Channel, Code, Verdict};
+use crate::domain::challenge::{Code, Verdict};
+use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
 
 /// A client of one account or application.

@@ -16,7 +16,8 @@ use super::vonage::start::{self, Started, UnderWayIs};
 use super::wire::{self, Wire};
 use super::{Answer, Live, Sent, Terms, Trouble, Verifier, VerifierError};
 use crate::config;
-use crate::domain::challenge::{Channel, Code, Verdict};
+use crate::domain::challenge::{Code, Verdict};
+use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
 
 /// A client of one account.

@@ -2,7 +2,8 @@
 
 use super::{Cause, SignIn, Trail, sender};
 use crate::config::IdentifyBy;
-use crate::domain::challenge::{Channel, Subject};
+use crate::domain::challenge::Subject;
+use crate::domain::channel::Channel;
 use crate::domain::line::LineKind;
 use crate::domain::phone::{PhoneError, PhoneNumber, mask};
 use crate::domain::user::{User, UserName};

@@ -8,7 +8,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::access::pace::Pace;
-use crate::domain::challenge::{Channel, Code, Holder, Verdict};
+use crate::domain::challenge::{Code, Holder, Verdict};
+use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
 use crate::verifier::failover::{Attempt, Failover, UnderWay};
 use crate::verifier::{Terms, Trouble, Verifier, VerifierError};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use rusqlite::{Transaction, params};
 
 use super::rows::{all, challenge, one, user};
-use crate::domain::challenge::{Approval, Challenge, Channel, Holder, State, Subject};
+use crate::domain::challenge::{Approval, Challenge, Holder, State, Subject};
+use crate::domain::channel::Channel;
 use crate::domain::id::{ChallengeId, Reference};
 use crate::domain::limits::{Failures, Rate};
 use crate::domain::session::Session;

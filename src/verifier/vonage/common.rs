@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::crypto;
-use crate::domain::challenge::Channel;
+use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
 
 /// It looks at three codes for one that was sent.
