@@ -7,6 +7,7 @@ mod route;
 mod secret;
 mod sections;
 mod spend;
+mod values;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

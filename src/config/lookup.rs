@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::provider::{Credentials, base_url, credentials};
 use super::reader::{Section, boolean};
-use super::sections::{duration, one_of};
+use super::values::{duration, one_of};
 
 /// `[lookup]`: Twilio Lookup v2.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::reader::{Section, integer};
 use super::secret::secret;
-use super::sections::{duration, one_of};
+use super::values::{duration, one_of};
 use crate::domain::channel::Channel;
 
 /// Who sends codes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::header::HeaderName;
 
 use super::reader::Section;
-use super::sections::duration;
+use super::values::duration;
 
 /// One application.
 #[derive(Clone, Debug)]

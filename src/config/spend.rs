@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::{Section, integer};
-use super::sections::duration;
+use super::values::duration;
 use crate::domain::limits::Rate;
 use crate::domain::spend::Conversion;
 

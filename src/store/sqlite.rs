@@ -7,6 +7,7 @@ mod audit;
 mod challenges;
 mod keys;
 mod lines;
+mod rates;
 mod rows;
 mod sessions;
 mod spend;

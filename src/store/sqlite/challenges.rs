@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Transaction, params};
 
+use super::rates::spend;
 use super::rows::{all, challenge, one, user};
 use crate::domain::challenge::{Approval, Challenge, Holder, State, Subject};
 use crate::domain::channel::Channel;
@@ -21,34 +22,6 @@ pub(super) fn find(t: &Transaction<'_>, id: ChallengeId) -> Result<Option<Challe
 pub(super) fn of(t: &Transaction<'_>, reference: Reference) -> Result<Vec<Challenge>, StoreError> {
     let statement = "SELECT * FROM challenge WHERE reference = ? ORDER BY created_at, sent_at";
     all(&mut t.prepare_cached(statement)?, [reference.to_string()], challenge)
-}
-
-/// Whether one more fits.
-fn judge(t: &Transaction<'_>, spend: &Spend, now: Timestamp) -> Result<Result<(), Duration>, StoreError> {
-    let mut statement = t.prepare_cached("SELECT at FROM spend WHERE key = ? ORDER BY at DESC LIMIT ?")?;
-    let read = |row: &rusqlite::Row<'_>| Ok(Timestamp::from_unix(row.get(0)?));
-    let past = all(&mut statement, params![spend.key, spend.rate.count()], read)?;
-    Ok(spend.rate.judge(&past, now))
-}
-
-/// Counts all of them, or none and the longest wait.
-pub(super) fn spend(
-    t: &Transaction<'_>,
-    spends: &[Spend],
-    now: Timestamp,
-) -> Result<Result<(), Duration>, StoreError> {
-    let mut longest = Duration::ZERO;
-    for spend in spends {
-        longest = longest.max(judge(t, spend, now)?.err().unwrap_or_default());
-    }
-    if !longest.is_zero() {
-        return Ok(Err(longest));
-    }
-    for spend in spends {
-        t.prepare_cached("INSERT INTO spend (key, at) VALUES (?, ?)")?
-            .execute(params![spend.key, now.unix()])?;
-    }
-    Ok(Ok(()))
 }
 
 pub(super) fn open(

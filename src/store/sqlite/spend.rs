@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{Transaction, params};
 
-use super::challenges;
+use super::rates;
 use super::rows::{all, one};
 use crate::domain::spend::{Budget, Conversion, Guard, Stop, minute};
 use crate::domain::time::Timestamp;
@@ -25,7 +25,7 @@ pub(super) fn reserve(
         }
     }
     if let Some(prefix) = &wanted.prefix
-        && let Err(wait) = challenges::spend(t, std::slice::from_ref(prefix), now)?
+        && let Err(wait) = rates::spend(t, std::slice::from_ref(prefix), now)?
     {
         return Ok(Err(Stop { guard: Guard::Prefix, wait }));
     }
@@ -44,8 +44,7 @@ pub(super) fn refund(t: &Transaction<'_>, taken: &Reservation) -> Result<(), Sto
         add(t, budget, -1)?;
     }
     if let Some(prefix) = &taken.prefix {
-        let newest = "DELETE FROM spend WHERE rowid = (SELECT rowid FROM spend WHERE key = ? ORDER BY at DESC LIMIT 1)";
-        t.prepare_cached(newest)?.execute([&prefix.key])?;
+        rates::refund(t, prefix)?;
     }
     if taken.real && taken.first {
         tally(t, taken.began_at, "sent", -1)?;
