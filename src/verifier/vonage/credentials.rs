@@ -4,16 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeyPair;
-use aws_lc_rs::signature::RSA_PKCS1_SHA256;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::RequestBuilder;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::json;
+use serde::Serialize;
 
 use super::common;
 use crate::clock::Clock;
@@ -51,8 +45,16 @@ impl Credentials {
 /// An application and the key that signs its tokens, read once.
 pub(super) struct Application {
     id: String,
-    key: KeyPair,
+    key: EncodingKey,
     clock: Arc<dyn Clock>,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    application_id: &'a str,
+    iat: i64,
+    exp: i64,
+    jti: String,
 }
 
 /// How long a token is good.
@@ -60,32 +62,27 @@ const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 impl Application {
     fn new(id: &str, pem: &SecretString, clock: Arc<dyn Clock>) -> Result<Self, NotAKey> {
-        let der = PrivateKeyDer::from_pem_slice(pem.expose_secret().as_bytes()).map_err(|_| NotAKey)?;
-        let key = match &der {
-            PrivateKeyDer::Pkcs8(der) => KeyPair::from_pkcs8(der.secret_pkcs8_der()),
-            PrivateKeyDer::Pkcs1(der) => KeyPair::from_der(der.secret_pkcs1_der()),
-            PrivateKeyDer::Sec1(_) | _ => return Err(NotAKey),
-        };
-        Ok(Self { id: id.to_owned(), key: key.map_err(|_| NotAKey)?, clock })
+        let key = EncodingKey::from_rsa_pem(pem.expose_secret().as_bytes()).map_err(|_| NotAKey)?;
+        let application = Self { id: id.to_owned(), key, clock };
+        // A key that looks like one is only known to be one when it has signed.
+        application.try_token().map_err(|_| NotAKey)?;
+        Ok(application)
+    }
+
+    fn token(&self) -> String {
+        self.try_token().expect("a key that has signed signs")
     }
 
     /// A JWT (RFC 7519) signed with RS256 (RFC 7518 section 3.3).
-    fn token(&self) -> String {
+    fn try_token(&self) -> Result<String, jsonwebtoken::errors::Error> {
         let now = self.clock.now();
-        let header = json!({ "alg": "RS256", "typ": "JWT" });
-        let claims = json!({
-            "application_id": self.id,
-            "iat": now.unix(),
-            "exp": (now + LIFETIME).unix(),
-            "jti": common::random_uuid(),
-        });
-        let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(header), part(claims));
-        let mut signature = vec![0; self.key.public_modulus_len()];
-        self.key
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
-            .expect("a key that was read signs");
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        let claims = Claims {
+            application_id: &self.id,
+            iat: now.unix(),
+            exp: (now + LIFETIME).unix(),
+            jti: common::random_uuid(),
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &self.key)
     }
 }
 
@@ -98,8 +95,9 @@ impl fmt::Debug for Application {
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::encoding::AsDer as _;
-    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::rsa::{KeyPair, KeySize};
     use aws_lc_rs::signature::KeyPair as _;
+    use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use jsonwebtoken::{Algorithm, DecodingKey, Validation};
     use serde_json::Value;
