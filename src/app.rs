@@ -31,8 +31,8 @@ use crate::store::{Store, StoreError};
 use crate::verifier::failover::Failover;
 use crate::verifier::lookup::Lookup;
 use crate::verifier::twilio::Twilio;
-use crate::verifier::vonage::{self, Vonage};
-use crate::verifier::vonage_v1::VonageV1;
+use crate::verifier::vonage::v1::VonageV1;
+use crate::verifier::vonage::v2::{self, Vonage};
 use crate::verifier::{Trouble, Verifier};
 
 /// Why the gateway cannot start, in words that name the remedy.
@@ -122,8 +122,8 @@ fn verifier(
         Account::Vonage(account) => {
             let client = Vonage::new(name, account, brand, channels, clock);
             Arc::new(client.map_err(|error| match error {
-                vonage::SetUpError::Client(error) => StartError::Client(error),
-                vonage::SetUpError::PrivateKey => StartError::PrivateKey(name.to_owned()),
+                v2::SetUpError::Client(error) => StartError::Client(error),
+                v2::SetUpError::PrivateKey => StartError::PrivateKey(name.to_owned()),
             })?)
         }
         Account::VonageV1(account) => Arc::new(VonageV1::new(name, account, brand, channels)?),

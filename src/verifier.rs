@@ -5,7 +5,6 @@ pub mod failover;
 pub mod lookup;
 pub mod twilio;
 pub mod vonage;
-pub mod vonage_v1;
 mod wire;
 
 use std::fmt::{self, Debug};

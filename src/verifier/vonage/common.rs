@@ -7,22 +7,22 @@ use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
 
 /// It looks at three codes for one that was sent.
-pub(in crate::verifier) const MAX_CHECKS: u32 = 3;
+pub(super) const MAX_CHECKS: u32 = 3;
 
 /// How long a code works: less than it would, so that none ends under a person's hands.
-pub(in crate::verifier) const LIFETIME: Duration = Duration::from_secs(600);
+pub(super) const LIFETIME: Duration = Duration::from_secs(600);
 
 /// Seconds of one step of a workflow, the most there may be. The next is taken then without being asked for; a code
 /// that nobody typed is cancelled before.
-pub(in crate::verifier) const STEP: u16 = 900;
+pub(super) const STEP: u16 = 900;
 
 /// A number as it wants it: E.164 without the plus.
-pub(in crate::verifier) fn digits(number: &PhoneNumber) -> &str {
+pub(super) fn digits(number: &PhoneNumber) -> &str {
     number.as_e164().trim_start_matches('+')
 }
 
 /// A brand as it takes it: at most sixteen characters, without those it refuses.
-pub(in crate::verifier) fn fit(brand: &str) -> String {
+pub(super) fn fit(brand: &str) -> String {
     let kept: String = brand.chars().filter(|c| !REFUSED.contains(c)).collect();
     let words: Vec<&str> = kept.split_whitespace().collect();
     let fitted: String = words.join(" ").chars().take(LONGEST_BRAND).collect();
@@ -35,23 +35,23 @@ const REFUSED: [char; 5] = ['/', '{', '}', ':', '$'];
 const LONGEST_BRAND: usize = 16;
 
 /// The channel of a workflow's second step: the first other one that is offered, else the same again.
-pub(in crate::verifier) fn second(first: Channel, offered: &[Channel]) -> Channel {
+pub(super) fn second(first: Channel, offered: &[Channel]) -> Channel {
     offered.iter().copied().find(|other| *other != first).unwrap_or(first)
 }
 
 /// Its name for a request, if it is one: it becomes part of an address.
-pub(in crate::verifier) fn handle(text: &str) -> Option<String> {
+pub(super) fn handle(text: &str) -> Option<String> {
     let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     fits.then(|| text.to_owned())
 }
 
 /// Sixteen random bytes, in hexadecimal digits.
-pub(in crate::verifier) fn random_id() -> String {
+pub(super) fn random_id() -> String {
     hexadecimal(&crypto::random::<16>())
 }
 
 /// A random UUID (RFC 9562 section 5.4).
-pub(in crate::verifier) fn random_uuid() -> String {
+pub(super) fn random_uuid() -> String {
     let mut bytes = crypto::random::<16>();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

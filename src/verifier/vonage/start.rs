@@ -10,7 +10,7 @@ use crate::verifier::{Sent, Trouble, VerifierError};
 
 /// What one start came to.
 #[derive(Debug)]
-pub(in crate::verifier) enum Started {
+pub(super) enum Started {
     /// A code is on its way under this name.
     Sent(String),
     /// One was under way to this number, under this name if it was told.
@@ -19,7 +19,7 @@ pub(in crate::verifier) enum Started {
 
 /// Whose a code is that was under way before a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::verifier) enum UnderWayIs {
+pub(super) enum UnderWayIs {
     /// Of an earlier start of ours whose answer was lost.
     Ours,
     /// Not known to us.
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Starts by `ask`, which makes one try until the moment it is given. After a try that may have sent, one more tells.
 /// A name that it is told then is of a code that this very start sent; else it is taken only where it is known whose.
-pub(in crate::verifier) async fn start<F: Future<Output = Result<Started, VerifierError>>>(
+pub(super) async fn start<F: Future<Output = Result<Started, VerifierError>>>(
     until: Instant,
     under_way: UnderWayIs,
     ask: impl Fn(Instant) -> F,

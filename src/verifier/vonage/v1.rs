@@ -11,14 +11,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use self::reply::Reply;
-use super::vonage::common;
-use super::vonage::start::{self, Started, UnderWayIs};
-use super::wire::{self, Wire};
-use super::{Answer, Live, Sent, Terms, Trouble, Verifier, VerifierError};
+use super::common;
+use super::request::{self, Requests};
+use super::start::{self, Started, UnderWayIs};
 use crate::config;
 use crate::domain::challenge::{Code, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
+use crate::verifier::wire::{self, Wire};
+use crate::verifier::{Answer, Live, Sent, Terms, Trouble, Verifier, VerifierError};
 
 /// A client of one account.
 #[derive(Debug)]
@@ -101,6 +102,42 @@ impl VonageV1 {
         if answer.status.is_success() { Reply::read(&answer) } else { Err(error::of_status(&answer)) }
     }
 
+    async fn ask(&self, fields: &[(&str, &str)], until: Instant) -> Result<Started, VerifierError> {
+        let reply = self.call("", fields, until).await?;
+        if reply.status == 0 {
+            return reply.request_id.map(Started::Sent).ok_or_else(wire::lost);
+        }
+        let error = error::of_reply(&reply);
+        if error.trouble == Trouble::InFlight {
+            return Ok(Started::UnderWay(reply.request_id, error));
+        }
+        Err(error)
+    }
+
+    async fn control(&self, handle: &str, command: &str, until: Instant) -> Result<Reply, VerifierError> {
+        self.call("/control", &[("request_id", handle), ("cmd", command)], until).await
+    }
+
+    async fn judge(&self, handle: &str, code: &Code) -> Result<Verdict, VerifierError> {
+        let (until, fields) = (self.wire.deadline(), &[("request_id", handle), ("code", code.digits())]);
+        let check = || self.call("/check", fields, until);
+        let reply = wire::patiently(until, wire::pause_of_check, |_| check()).await?;
+        error::on_check(&reply)
+    }
+
+    /// Looks for a request that cannot be: only whoever is known is told that it is not there.
+    async fn look(&self) -> Result<Terms, VerifierError> {
+        let nobodys = common::random_id();
+        let reply = self.call("/search", &[("request_id", &nobodys)], self.wire.deadline()).await?;
+        if reply.status == NOT_FOUND { Ok(self.terms()) } else { Err(error::of_reply(&reply)) }
+    }
+}
+
+impl Requests for VonageV1 {
+    fn second(&self, first: Channel) -> Channel {
+        self.workflow(first).second()
+    }
+
     async fn begin(
         &self,
         to: &PhoneNumber,
@@ -121,34 +158,6 @@ impl VonageV1 {
         start::start(until, under_way, |until| self.ask(fields, until)).await
     }
 
-    async fn ask(&self, fields: &[(&str, &str)], until: Instant) -> Result<Started, VerifierError> {
-        let reply = self.call("", fields, until).await?;
-        if reply.status == 0 {
-            return reply.request_id.map(Started::Sent).ok_or_else(wire::lost);
-        }
-        let error = error::of_reply(&reply);
-        if error.trouble == Trouble::InFlight {
-            return Ok(Started::UnderWay(reply.request_id, error));
-        }
-        Err(error)
-    }
-
-    async fn again(&self, to: &PhoneNumber, channel: Channel, live: Live<'_>) -> Result<Sent, VerifierError> {
-        let until = self.wire.deadline();
-        let Some(handle) = live.handle else {
-            return self.begin(to, channel, until, UnderWayIs::Ours).await;
-        };
-        let is_next = channel == self.workflow(live.channel).second();
-        if is_next && self.advance(handle, until).await? {
-            return Ok(Sent { handle: handle.to_owned() });
-        }
-        // A request that cannot be cancelled yet, or any more, keeps the number to itself.
-        let forgotten = self.forget(handle, until).await;
-        forgotten.map_err(|error| VerifierError { trouble: Trouble::InFlight, ..error })?;
-        self.begin(to, channel, until, UnderWayIs::Anothers).await
-    }
-
-    /// Takes the second step at once; false when there is none left.
     async fn advance(&self, handle: &str, until: Instant) -> Result<bool, VerifierError> {
         let advance = || async {
             let reply = self.control(handle, "trigger_next_event", until).await?;
@@ -161,31 +170,12 @@ impl VonageV1 {
         wire::patiently(until, wire::pause_of_unprocessed, |_| advance()).await
     }
 
-    /// Cancels a request; one that is not there is as good as cancelled.
     async fn forget(&self, handle: &str, until: Instant) -> Result<(), VerifierError> {
         let reply = self.control(handle, "cancel", until).await?;
         match reply.status {
             0 | 6 => Ok(()),
             _ => Err(error::of_reply(&reply)),
         }
-    }
-
-    async fn control(&self, handle: &str, command: &str, until: Instant) -> Result<Reply, VerifierError> {
-        self.call("/control", &[("request_id", handle), ("cmd", command)], until).await
-    }
-
-    async fn judge(&self, handle: &str, code: &Code) -> Result<Verdict, VerifierError> {
-        let (until, fields) = (self.wire.deadline(), &[("request_id", handle), ("code", code.digits())]);
-        let check = || self.call("/check", fields, until);
-        let reply = wire::patiently(until, wire::pause_of_check, |_| check()).await?;
-        error::on_check(&reply)
-    }
-
-    /// Looks for a request that cannot be: only whoever is known is told that it is not there.
-    async fn look(&self) -> Result<Terms, VerifierError> {
-        let nobodys = common::random_id();
-        let reply = self.call("/search", &[("request_id", &nobodys)], self.wire.deadline()).await?;
-        if reply.status == NOT_FOUND { Ok(self.terms()) } else { Err(error::of_reply(&reply)) }
     }
 }
 
@@ -212,7 +202,7 @@ impl Verifier for VonageV1 {
     }
 
     fn resend<'a>(&'a self, to: &'a PhoneNumber, channel: Channel, live: Live<'a>) -> Answer<'a, Sent> {
-        Box::pin(self.again(to, channel, live))
+        Box::pin(request::again(self, to, channel, live, self.wire.deadline()))
     }
 
     fn check<'a>(

@@ -9,9 +9,9 @@ use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
-use super::common;
 use crate::clock::Clock;
 use crate::config::VonageCredentials;
+use crate::verifier::vonage::common;
 
 /// Key and secret, or an application.
 #[derive(Debug)]
