@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 
 use crate::domain::event::{Event, What};
 use crate::domain::spend::Guard;
+use crate::verifier::Trouble;
 
 /// All figures.
 #[derive(Clone, Debug)]
@@ -85,7 +86,8 @@ impl Metrics {
         if let What::GuardTripped(guard) = event.what {
             self.guards.get_or_create(&GuardLabels { guard: guard.as_str() }).inc();
         }
-        if let Some(call) = &event.message {
+        // A provider that rests was not called.
+        if let Some(call) = event.message.as_ref().filter(|call| call.outcome != Trouble::Resting.as_str()) {
             let (provider, channel) = (call.provider.clone(), call.channel.as_str());
             self.calls.get_or_create(&CallLabels { provider, channel, outcome: call.outcome }).inc();
         }

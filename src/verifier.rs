@@ -105,8 +105,23 @@ pub enum Trouble {
     Configuration,
     /// It is down, or cannot be reached.
     Down,
+    /// It was not asked: it has failed too often to be asked now.
+    Resting,
     /// The answer was lost: it may have done it.
     Ambiguous,
+}
+
+/// Whose trouble it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The provider's: the same for everybody, and certainly nothing was sent. Another provider may be asked at once.
+    Provider,
+    /// The provider's, but what it has done is not known.
+    Unknown,
+    /// This number's at this provider; another may send to it.
+    NumberHere,
+    /// This number's everywhere: it gets no more codes, has one under way, or cannot be reached this way.
+    Number,
 }
 
 impl Trouble {
@@ -122,40 +137,29 @@ impl Trouble {
             Self::Throttled => "throttled",
             Self::Configuration => "configuration",
             Self::Down => "provider_down",
+            Self::Resting => "resting",
             Self::Ambiguous => "ambiguous",
         }
     }
 
-    /// Whether nothing was sent, so that another provider may be asked. Of a number that gets no more codes, has one
-    /// under way or cannot be reached this way, another provider would say the same.
-    pub const fn moves_on(self) -> bool {
+    /// Whose trouble it is. A number's is told to the log and the help desk, not to the page, where it would tell that
+    /// the number is known.
+    pub const fn scope(self) -> Scope {
         match self {
-            Self::Throttled | Self::Configuration | Self::Down | Self::Blocked | Self::Refused => true,
-            Self::TooManySends
-            | Self::InFlight
-            | Self::InvalidNumber
-            | Self::ChannelUnsuitable
-            | Self::Ambiguous => false,
+            Self::Throttled | Self::Configuration | Self::Down | Self::Resting => Scope::Provider,
+            Self::Ambiguous => Scope::Unknown,
+            Self::Blocked | Self::Refused => Scope::NumberHere,
+            Self::TooManySends | Self::InFlight | Self::InvalidNumber | Self::ChannelUnsuitable => {
+                Scope::Number
+            }
         }
     }
 
-    /// Whether it is the provider that is in trouble, and not one number.
-    pub const fn is_the_providers(self) -> bool {
-        matches!(self, Self::Throttled | Self::Configuration | Self::Down | Self::Ambiguous)
-    }
-
-    /// Whether it is the same for everybody. All other trouble may be this number's own: it is told to the log and
-    /// the help desk, not to the page, where it would tell that the number is known.
-    pub const fn is_for_everybody(self) -> bool {
-        match self {
-            Self::Throttled | Self::Configuration | Self::Down => true,
-            Self::TooManySends
-            | Self::InFlight
-            | Self::InvalidNumber
-            | Self::ChannelUnsuitable
-            | Self::Blocked
-            | Self::Refused
-            | Self::Ambiguous => false,
+    /// Whether the provider is in good health, as far as this tells.
+    pub const fn is_healthy(self) -> bool {
+        match self.scope() {
+            Scope::Number | Scope::NumberHere => true,
+            Scope::Provider | Scope::Unknown => false,
         }
     }
 }
@@ -179,9 +183,9 @@ impl VerifierError {
         Self { trouble: Trouble::Down, code: None, status: None, retry_after: None }
     }
 
-    /// Whether nobody was asked because everybody rests; it is known for how long.
-    pub const fn is_rest(&self) -> bool {
-        matches!(self.trouble, Trouble::Down) && self.status.is_none() && self.retry_after.is_some()
+    /// It was not asked, and will be again so much later.
+    pub const fn resting(left: Duration) -> Self {
+        Self { trouble: Trouble::Resting, code: None, status: None, retry_after: Some(left) }
     }
 
     /// Whether the call never reached the provider.
@@ -193,8 +197,8 @@ impl VerifierError {
 impl fmt::Display for VerifierError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.trouble.as_str())?;
-        if self.is_rest() {
-            f.write_str(", left alone for a while")?;
+        if let Some(left) = self.retry_after.filter(|_| self.trouble == Trouble::Resting) {
+            write!(f, ", not asked for another {} s", left.as_secs())?;
         }
         if let Some(status) = self.status {
             write!(f, ", HTTP status {status}")?;

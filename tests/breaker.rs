@@ -164,10 +164,10 @@ async fn when_all_rest_nobody_is_asked_and_the_soonest_end_is_told() {
     let calls = (first.calls().await, second.calls().await);
     let attempts = start(&failover, 3).await;
     let [Attempt { result: Err(error), .. }] = attempts.as_slice() else { panic!("{attempts:?}") };
-    assert!(error.is_rest() && error.trouble == Trouble::Down, "{error:?}");
+    assert!(error.trouble == Trouble::Resting, "{error:?}");
     let left = error.retry_after.unwrap();
     assert!(left <= Duration::from_secs(10) && left > Duration::from_secs(5), "{left:?}");
-    assert!(failover.would_ask(Channel::Sms).is_err_and(|error| error.is_rest()));
+    assert!(failover.would_ask(Channel::Sms).is_err_and(|error| error.trouble == Trouble::Resting));
     assert_eq!((first.calls().await, second.calls().await), calls);
 
     pass(10).await;

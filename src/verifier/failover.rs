@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Turn};
-use super::{Live, Sent, Terms, Trouble, Verifier, VerifierError};
+use super::{Live, Scope, Sent, Terms, Verifier, VerifierError};
 use crate::domain::challenge::{Code, Holder, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
@@ -115,14 +115,17 @@ impl Failover {
             }
             let held = under_way.filter(|code| code.holder.provider == provider);
             let result = member.send(to, channel, held).await;
-            let next = result.as_ref().is_err_and(|e| e.trouble.moves_on() && e.trouble.is_the_providers());
+            let next = result.as_ref().is_err_and(|error| error.trouble.scope() == Scope::Provider);
             attempts.push(Attempt { provider, result });
             if !next {
                 return attempts;
             }
         }
         if attempts.is_empty() {
-            attempts.extend(resting.map(|(left, provider)| Attempt { provider, result: Err(rests(left)) }));
+            attempts.extend(
+                resting
+                    .map(|(left, provider)| Attempt { provider, result: Err(VerifierError::resting(left)) }),
+            );
         }
         attempts
     }
@@ -137,7 +140,7 @@ impl Failover {
             return Ok(awake);
         }
         let soonest = able().filter_map(|member| member.breaker.rests(now).err()).min();
-        Err(soonest.map_or_else(VerifierError::down, rests))
+        Err(soonest.map_or_else(VerifierError::down, VerifierError::resting))
     }
 
     /// Has the code checked by whoever holds it.
@@ -199,7 +202,7 @@ impl Member {
     }
 
     fn note<T>(&self, result: &Result<T, VerifierError>) {
-        let healthy = result.as_ref().err().is_none_or(|error| !error.trouble.is_the_providers());
+        let healthy = result.as_ref().err().is_none_or(|error| error.trouble.is_healthy());
         let provider = self.verifier.name();
         match self.breaker.note(Instant::now(), healthy) {
             Turn::None => {}
@@ -209,11 +212,6 @@ impl Member {
             Turn::Closed => tracing::info!(provider, "the provider works again"),
         }
     }
-}
-
-/// Nobody was asked: everybody who could send rests.
-const fn rests(left: Duration) -> VerifierError {
-    VerifierError { trouble: Trouble::Down, code: None, status: None, retry_after: Some(left) }
 }
 
 /// Without a provider no code is right.

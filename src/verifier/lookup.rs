@@ -1,11 +1,10 @@
 //! Twilio Lookup v2: what kind of line a number is, and whether its SIM was swapped lately.
 
-use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::wire::{self, Wire};
-use super::{Trouble, VerifierError};
+use super::VerifierError;
+use super::wire::{self, Raw, Wire};
 use crate::config;
 use crate::domain::line::LineKind;
 use crate::domain::phone::PhoneNumber;
@@ -77,10 +76,10 @@ impl Lookup {
             let request =
                 self.wire.http().get(&url).basic_auth(&self.user, Some(self.secret.expose_secret()));
             let answer = self.wire.send(request, until).await?;
-            if answer.status.is_success() { Ok(answer.body) } else { Err(failed(answer.status)) }
+            if answer.status.is_success() { Ok(answer.body) } else { Err(failed(&answer)) }
         };
         // Reading changes nothing: what failed may be asked once more, as long as the time allows.
-        let body = wire::patiently(until, wire::pause_of_start, |_| call()).await?;
+        let body = wire::patiently(until, wire::pause_of_start, || call()).await?;
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| wire::lost())?;
         Ok(Learned {
             kind: answer.line_type_intelligence.and_then(|line| line_kind(line.r#type?.as_str())),
@@ -89,14 +88,10 @@ impl Lookup {
     }
 }
 
-fn failed(status: StatusCode) -> VerifierError {
-    let trouble = match status.as_u16() {
-        401 | 403 | 404 => Trouble::Configuration,
-        429 => Trouble::Throttled,
-        400..=499 => Trouble::Refused,
-        _ => Trouble::Down,
-    };
-    VerifierError { trouble, code: None, status: Some(status.as_u16()), retry_after: None }
+fn failed(answer: &Raw) -> VerifierError {
+    let status = answer.status.as_u16();
+    let trouble = wire::by_status(status);
+    VerifierError { trouble, code: None, status: Some(status), retry_after: answer.retry_after }
 }
 
 fn line_kind(word: &str) -> Option<LineKind> {

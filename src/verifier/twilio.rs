@@ -83,7 +83,7 @@ impl Twilio {
             form.push(("CustomFriendlyName", &self.brand));
         }
         let (until, form) = (self.wire.deadline(), form.as_slice());
-        let body = wire::patiently(until, error::pause_of_start, |_| {
+        let body = wire::patiently(until, error::pause_of_start, || {
             self.call(Method::POST, "/Verifications", form, until)
         });
         let verification: Verification = serde_json::from_slice(&body.await?).map_err(|_| wire::lost())?;
@@ -98,7 +98,7 @@ impl Twilio {
     ) -> Result<Verdict, VerifierError> {
         let target = handle.map_or(("To", to.as_e164()), |sid| ("VerificationSid", sid));
         let (until, form) = (self.wire.deadline(), &[target, ("Code", code.digits())]);
-        let asked = wire::patiently(until, wire::pause_of_check, |_| {
+        let asked = wire::patiently(until, wire::pause_of_check, || {
             self.call(Method::POST, "/VerificationCheck", form, until)
         });
         let body = match asked.await {
@@ -164,9 +164,8 @@ impl Verifier for Twilio {
         Box::pin(async move {
             let path = format!("/Verifications/{handle}");
             let (until, form) = (self.wire.deadline(), &[("Status", "canceled")]);
-            let cancelled = wire::patiently(until, wire::pause_of_cancel, |_| {
-                self.call(Method::POST, &path, form, until)
-            });
+            let cancelled =
+                wire::patiently(until, wire::pause_of_cancel, || self.call(Method::POST, &path, form, until));
             cancelled.await.map(drop)
         })
     }

@@ -1,6 +1,8 @@
 //! What every provider's client does on the wire: one HTTPS client, answers read whole and bounded, a deadline over
 //! all tries, and the pauses between them.
 
+use std::error::Error;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
@@ -80,11 +82,11 @@ pub(super) fn most_of(until: Instant) -> Instant {
 pub(super) async fn patiently<T, F: Future<Output = Result<T, VerifierError>>>(
     until: Instant,
     pause: fn(&VerifierError, u32) -> Option<Duration>,
-    mut call: impl FnMut(u32) -> F,
+    mut call: impl FnMut() -> F,
 ) -> Result<T, VerifierError> {
     let mut tried = 1;
     loop {
-        let error = match call(tried).await {
+        let error = match call().await {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
@@ -101,22 +103,11 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, VerifierError>>>(
 
 /// Before a start is made again: only where the refused one was not processed, or the vendor failed.
 pub(super) fn pause_of_start(error: &VerifierError, tried: u32) -> Option<Duration> {
-    match error.trouble {
-        Trouble::Throttled => {
-            Some(error.retry_after.unwrap_or_else(|| Duration::from_millis(100 << tried.min(5))))
-        }
-        // No connection, or the vendor's own fault: once more.
-        Trouble::Down if tried == 1 => Some(Duration::from_millis(200)),
-        Trouble::TooManySends
-        | Trouble::InFlight
-        | Trouble::InvalidNumber
-        | Trouble::ChannelUnsuitable
-        | Trouble::Blocked
-        | Trouble::Refused
-        | Trouble::Configuration
-        | Trouble::Down
-        | Trouble::Ambiguous => None,
+    if error.trouble == Trouble::Throttled {
+        return Some(error.retry_after.unwrap_or_else(|| Duration::from_millis(100 << tried.min(5))));
     }
+    // No connection, or the vendor's own fault: once more.
+    (error.trouble == Trouble::Down && tried == 1).then_some(Duration::from_millis(200))
 }
 
 /// The same for a call that must not be made twice: the vendor's own fault does not say whether it was processed.
@@ -132,16 +123,8 @@ pub(super) fn pause_of_check(error: &VerifierError, tried: u32) -> Option<Durati
 
 /// Before a code is cancelled again: doing it twice does no harm, and nobody waits.
 pub(super) fn pause_of_cancel(error: &VerifierError, tried: u32) -> Option<Duration> {
-    match error.trouble {
-        Trouble::Throttled | Trouble::Down | Trouble::Ambiguous => Some(Duration::from_millis(500) * tried),
-        Trouble::TooManySends
-        | Trouble::InFlight
-        | Trouble::InvalidNumber
-        | Trouble::ChannelUnsuitable
-        | Trouble::Blocked
-        | Trouble::Refused
-        | Trouble::Configuration => None,
-    }
+    let may_pass = [Trouble::Throttled, Trouble::Down, Trouble::Ambiguous].contains(&error.trouble);
+    may_pass.then(|| Duration::from_millis(500) * tried)
 }
 
 /// Up to a quarter more, so that those refused together do not come back together.
@@ -152,7 +135,40 @@ fn jitter(wait: Duration) -> Duration {
 /// A request that found no connection was certainly not processed; of any other lost one nothing is known.
 fn of_transport(error: &reqwest::Error) -> VerifierError {
     let trouble = if error.is_connect() { Trouble::Down } else { Trouble::Ambiguous };
-    VerifierError { trouble, ..lost() }
+    VerifierError { trouble, code: Some(word(error).to_owned()), ..lost() }
+}
+
+/// Why nothing came, in a word: what an administrator looks for first. The error's own text has the address.
+fn word(error: &reqwest::Error) -> &'static str {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        let io = error.downcast_ref::<std::io::Error>();
+        if let Some(inner) = io.and_then(std::io::Error::get_ref)
+            && inner.is::<rustls::Error>()
+        {
+            return "tls";
+        }
+        match io.map(std::io::Error::kind) {
+            Some(ErrorKind::ConnectionRefused) => return "connection_refused",
+            Some(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) => return "unreachable",
+            Some(_) | None if error.to_string().starts_with("dns error") => return "dns",
+            Some(_) | None => source = error.source(),
+        }
+    }
+    if error.is_timeout() { "timeout" } else { "connection_broken" }
+}
+
+/// What an HTTP status says where the provider has no word of its own. Of an edge that got no answer nobody knows
+/// whether the request behind it was processed.
+pub(super) const fn by_status(status: u16) -> Trouble {
+    match status {
+        401..=404 => Trouble::Configuration,
+        429 => Trouble::Throttled,
+        // Answered, so certainly not sent; whether for this number or for all it does not say.
+        400..=499 => Trouble::Refused,
+        502 | 504 => Trouble::Ambiguous,
+        _ => Trouble::Down,
+    }
 }
 
 /// A success that cannot be read: done, but we do not know what.
@@ -224,7 +240,7 @@ mod tests {
         let since = Instant::now();
         let mut calls = 0;
         let busy = VerifierError { retry_after: Some(Duration::from_secs(600)), ..error(Trouble::Throttled) };
-        let answer: Result<(), _> = patiently(since + Duration::from_secs(3), pause_of_start, |_| {
+        let answer: Result<(), _> = patiently(since + Duration::from_secs(3), pause_of_start, || {
             calls += 1;
             std::future::ready(Err(busy.clone()))
         })

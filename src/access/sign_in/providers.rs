@@ -12,7 +12,7 @@ use crate::domain::challenge::{Code, Holder, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
 use crate::verifier::failover::{Attempt, Failover, UnderWay};
-use crate::verifier::{Terms, Trouble, Verifier, VerifierError};
+use crate::verifier::{Scope, Terms, Trouble, Verifier, VerifierError};
 
 #[derive(Debug)]
 pub(super) struct Providers {
@@ -41,7 +41,7 @@ impl Operation {
     /// A real call began at `since` and came to this.
     fn note(&self, since: Instant, error: Option<&VerifierError>) {
         self.pace.note(since.elapsed());
-        let shared = |e: &&VerifierError| e.trouble.is_for_everybody() || e.trouble == Trouble::Ambiguous;
+        let shared = |error: &&VerifierError| !error.trouble.is_healthy();
         let trouble = error.filter(shared).map(|error| (Instant::now(), error.clone()));
         *self.trouble.lock().expect("nobody panics while holding it") = trouble;
     }
@@ -81,7 +81,7 @@ impl Providers {
         let attempts = self.failover.start(to, channel, under_way).await;
         let error = attempts.last().and_then(|last| last.result.as_ref().err());
         // While all rest nobody was asked: it says nothing of how long they take, and ends at a known moment.
-        if !error.is_some_and(VerifierError::is_rest) {
+        if error.is_none_or(|error| error.trouble != Trouble::Resting) {
             self.starts.note(since, error);
         }
         attempts
@@ -119,7 +119,7 @@ impl Providers {
         for provider in able {
             match self.health(&**provider).await {
                 Ok(()) => return Ok(provider.name().to_owned()),
-                Err(error) if error.trouble.moves_on() => trouble = error,
+                Err(error) if error.trouble.scope() == Scope::Provider => trouble = error,
                 Err(error) => return Err(error),
             }
         }
@@ -188,7 +188,7 @@ impl Providers {
         let since = Instant::now();
         // Whatever else it says of the question, it is there and would send.
         let asked = match provider.probe().await {
-            Err(error) if error.trouble.is_the_providers() => Err(error),
+            Err(error) if !error.trouble.is_healthy() => Err(error),
             Ok(_) | Err(_) => Ok(()),
         };
         self.starts.pace.note_first(since.elapsed());

@@ -20,7 +20,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::spend::{Guard, Stop};
 use crate::store::{Delivered, Reservation, Store, StoreError};
 use crate::verifier::failover::{Attempt, UnderWay};
-use crate::verifier::{Trouble, VerifierError};
+use crate::verifier::{Scope, Trouble, VerifierError};
 
 #[derive(Debug)]
 pub(super) struct Sender {
@@ -123,7 +123,7 @@ impl Sender {
                 // Nothing went out, so nothing is counted or waited for: the next start sends at once.
                 self.guard.refund(reserved).await?;
                 self.store.undo_sending(challenge.id, before).await?;
-                Err(cause_of(&error))
+                Err(told_of(&error))
             }
         }
     }
@@ -207,18 +207,19 @@ impl Sender {
             Ok(sent) => return Ok(Asked::settled(self.delivered(provider, Some(sent.handle)))),
             Err(error) => error,
         };
-        if error.trouble == Trouble::Ambiguous {
+        if error.trouble.scope() == Scope::Unknown {
             // It may have been sent. The name of a code sent before may still be the name of this one.
             let held = holder.filter(|holder| holder.provider == provider);
             let delivered = self.delivered(provider, held.and_then(|holder| holder.handle.clone()));
             return Ok(Asked::settled(Delivered { delivery: Delivery::Unconfirmed, ..delivered }));
         }
-        if error.trouble.is_for_everybody() {
-            return Err(error);
-        }
+        let others = match error.trouble.scope() {
+            Scope::Provider | Scope::Unknown => return Err(error),
+            Scope::NumberHere => Others::After(provider),
+            Scope::Number => Others::Nobody,
+        };
         // A code sent earlier for this challenge is still good.
         let delivery = if holder.is_some() { Delivery::Sent } else { Delivery::Refused };
-        let others = if error.trouble.moves_on() { Others::After(provider) } else { Others::Nobody };
         Ok(Asked { delivered: Delivered { delivery, holder: None, code_length: None }, others: Some(others) })
     }
 
@@ -237,7 +238,7 @@ impl Sender {
                 let delivered = self.delivered(provider, Some(sent.handle));
                 self.store.record_delivery(message.challenge.id, delivered).await
             }
-            Some((provider, Err(error))) if error.trouble == Trouble::Ambiguous => {
+            Some((provider, Err(error))) if error.trouble.scope() == Scope::Unknown => {
                 let delivered = self.delivered(provider, None);
                 self.store.record_delivery(message.challenge.id, delivered).await
             }
@@ -258,7 +259,7 @@ impl Sender {
                 let holder = (challenge.user.is_none()).then_some(Holder { provider, handle: None });
                 Delivered { delivery, holder, code_length: None }
             }
-            Err(error) if error.trouble == Trouble::Ambiguous => {
+            Err(error) if error.trouble.scope() == Scope::Unknown => {
                 let delivery = if refused { Delivery::Refused } else { Delivery::Unconfirmed };
                 Delivered { delivery, holder: None, code_length: None }
             }
@@ -324,11 +325,9 @@ fn told(stop: Stop) -> Option<Cause> {
 const A_WHILE: Duration = Duration::from_secs(30);
 
 /// Trouble that is the same whoever asks.
-pub(super) fn cause_of(error: &VerifierError) -> Cause {
-    let busy = Cause::ProviderBusy(error.retry_after.unwrap_or(A_WHILE));
+pub(super) fn told_of(error: &VerifierError) -> Cause {
     match error.trouble {
-        Trouble::Throttled => busy,
-        Trouble::Down if error.is_rest() => busy,
+        Trouble::Throttled | Trouble::Resting => Cause::ProviderBusy(error.retry_after.unwrap_or(A_WHILE)),
         Trouble::TooManySends
         | Trouble::InFlight
         | Trouble::InvalidNumber

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::sender::told_of;
 use super::start::cause_of;
 use super::trail::call;
 use super::{Cause, Failure, SignIn, SignedIn, Trail};
@@ -14,7 +15,7 @@ use crate::domain::challenge::{Approval, Challenge, Code, Delivery, Holder, Stat
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, SessionId};
 use crate::store::{Delivered, NewSession, StoreError, UserKey};
-use crate::verifier::{Trouble, VerifierError};
+use crate::verifier::VerifierError;
 
 impl SignIn {
     /// The person types a code. One attempt is spent, durably, before anybody looks at it.
@@ -188,9 +189,6 @@ impl SignIn {
             None => self.writer.note(What::CheckFailed, trail, error.to_string()).await,
         }
         self.parts.store.refund_failure(challenge.subject.clone()).await?;
-        // What everybody would meet is told as it is; anything else is no answer either.
-        let busy = error.trouble == Trouble::Throttled;
-        let wait = error.retry_after.unwrap_or(Duration::from_secs(10));
-        Ok(if busy { Cause::ProviderBusy(wait) } else { Cause::ProviderDown })
+        Ok(told_of(error))
     }
 }

@@ -58,6 +58,9 @@ fn sentence(event: &Recorded) -> String {
         "challenge_started" => format!("A code was asked for: {detail}"),
         "code_resent" => format!("Another code was asked for, by {detail}"),
         "code_sent" => format!("{provider} sent a code by {channel}"),
+        "send_failed" if detail.contains(": resting") => {
+            format!("{provider} was not asked to send by {channel}: {}", cause(detail))
+        }
         "send_failed" => format!("{provider} did not send by {channel}: {}", cause(detail)),
         "wrong_code" => format!("A code was typed: {detail}"),
         "check_failed" => format!("A code could not be judged: {detail}"),

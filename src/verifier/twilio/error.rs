@@ -17,7 +17,7 @@ pub(super) fn of_answer(answer: &Raw) -> VerifierError {
     // An edge proxy's HTML page has no code; its message could hold the number, and is not kept.
     let code = serde_json::from_slice::<Body>(&answer.body).ok().and_then(|body| body.code);
     let status = answer.status.as_u16();
-    let trouble = code.and_then(by_code).unwrap_or_else(|| by_status(status));
+    let trouble = code.and_then(by_code).unwrap_or_else(|| wire::by_status(status));
     let code = code.map(|code| code.to_string());
     VerifierError { trouble, code, status: Some(status), retry_after: answer.retry_after }
 }
@@ -39,16 +39,6 @@ const fn by_code(code: u32) -> Option<Trouble> {
         60220 | 60226 | 60238 | 60410 | 60413 | 60605 => Trouble::Blocked,
         _ => return None,
     })
-}
-
-const fn by_status(status: u16) -> Trouble {
-    match status {
-        401 | 403 | 404 => Trouble::Configuration,
-        429 => Trouble::Throttled,
-        // Answered, so certainly not sent; whether for this number or for all it does not say.
-        400..=499 => Trouble::Refused,
-        _ => Trouble::Down,
-    }
 }
 
 /// On a check, some errors are verdicts. What is left could not be judged.
@@ -96,7 +86,8 @@ mod tests {
             (403, r#"{"code":21608}"#, Trouble::Refused),
             (503, "<html>busy</html>", Trouble::Down),
             (500, "{", Trouble::Down),
-            (502, "", Trouble::Down),
+            (502, "", Trouble::Ambiguous),
+            (504, "<html>", Trouble::Ambiguous),
             (429, "", Trouble::Throttled),
             (418, r#"{"code":99999}"#, Trouble::Refused),
         ];

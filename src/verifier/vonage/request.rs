@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::start::UnderWayIs;
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
-use crate::verifier::{Live, Sent, Trouble, VerifierError};
+use crate::verifier::{Live, Sent, VerifierError};
 
 /// What both versions can do with a request, each by its own words.
 pub(super) trait Requests {
@@ -43,8 +43,7 @@ pub(super) async fn again(
     if is_next && requests.advance(handle, until).await? {
         return Ok(Sent { handle: handle.to_owned() });
     }
-    // A request that cannot be cancelled yet, or any more, keeps the number to itself.
-    let forgotten = requests.forget(handle, until).await;
-    forgotten.map_err(|error| VerifierError { trouble: Trouble::InFlight, ..error })?;
+    // A request that cannot be cancelled yet, or any more, keeps the number to itself: the next start says so.
+    requests.forget(handle, until).await?;
     requests.begin(to, channel, until, UnderWayIs::Anothers).await
 }

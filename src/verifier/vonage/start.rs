@@ -35,7 +35,7 @@ pub(super) async fn start<F: Future<Output = Result<Started, VerifierError>>>(
     under_way: UnderWayIs,
     ask: impl Fn(Instant) -> F,
 ) -> Result<Sent, VerifierError> {
-    let first = wire::patiently(until, wire::pause_of_unprocessed, |_| ask(wire::most_of(until))).await;
+    let first = wire::patiently(until, wire::pause_of_unprocessed, || ask(wire::most_of(until))).await;
     match first {
         Ok(started) => settle(started, under_way),
         Err(error) if may_have_sent(&error) => {

@@ -121,7 +121,7 @@ impl VonageV1 {
     async fn judge(&self, handle: &str, code: &Code) -> Result<Verdict, VerifierError> {
         let (until, fields) = (self.wire.deadline(), &[("request_id", handle), ("code", code.digits())]);
         let check = || self.call("/check", fields, until);
-        let reply = wire::patiently(until, wire::pause_of_check, |_| check()).await?;
+        let reply = wire::patiently(until, wire::pause_of_check, || check()).await?;
         error::on_check(&reply)
     }
 
@@ -167,7 +167,7 @@ impl Requests for VonageV1 {
                 _ => Err(error::of_reply(&reply)),
             }
         };
-        wire::patiently(until, wire::pause_of_unprocessed, |_| advance()).await
+        wire::patiently(until, wire::pause_of_unprocessed, || advance()).await
     }
 
     async fn forget(&self, handle: &str, until: Instant) -> Result<(), VerifierError> {
@@ -221,7 +221,7 @@ impl Verifier for VonageV1 {
     fn cancel<'a>(&'a self, handle: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
             let until = self.wire.deadline();
-            wire::patiently(until, wire::pause_of_cancel, |_| self.forget(handle, until)).await
+            wire::patiently(until, wire::pause_of_cancel, || self.forget(handle, until)).await
         })
     }
 

@@ -146,7 +146,7 @@ impl Vonage {
         let (until, path) = (self.wire.deadline(), format!("/{handle}"));
         let body = &json!({ "code": code.digits() });
         let check = || self.call(Method::POST, &path, Some(body), until);
-        verdict(&wire::patiently(until, wire::pause_of_check, |_| check()).await?)
+        verdict(&wire::patiently(until, wire::pause_of_check, || check()).await?)
     }
 }
 
@@ -176,7 +176,7 @@ impl Requests for Vonage {
                 _ => Err(error::of_answer(&answer)),
             }
         };
-        wire::patiently(until, wire::pause_of_unprocessed, |_| advance()).await
+        wire::patiently(until, wire::pause_of_unprocessed, || advance()).await
     }
 
     async fn forget(&self, handle: &str, until: Instant) -> Result<(), VerifierError> {
@@ -240,7 +240,7 @@ impl Verifier for Vonage {
     fn cancel<'a>(&'a self, handle: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
             let until = self.wire.deadline();
-            wire::patiently(until, wire::pause_of_cancel, |_| self.forget(handle, until)).await
+            wire::patiently(until, wire::pause_of_cancel, || self.forget(handle, until)).await
         })
     }
 

@@ -3,7 +3,7 @@
 
 use super::reply::Reply;
 use crate::domain::challenge::Verdict;
-use crate::verifier::wire::Raw;
+use crate::verifier::wire::{self, Raw};
 use crate::verifier::{Trouble, VerifierError};
 
 pub(super) fn of_reply(reply: &Reply) -> VerifierError {
@@ -25,12 +25,7 @@ pub(super) fn of_reply(reply: &Reply) -> VerifierError {
 
 pub(super) fn of_status(answer: &Raw) -> VerifierError {
     let status = answer.status.as_u16();
-    let trouble = match status {
-        401..=404 => Trouble::Configuration,
-        429 => Trouble::Throttled,
-        400..=499 => Trouble::Refused,
-        _ => Trouble::Down,
-    };
+    let trouble = wire::by_status(status);
     VerifierError { trouble, code: None, status: Some(status), retry_after: answer.retry_after }
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::common;
 use crate::domain::challenge::Verdict;
-use crate::verifier::wire::Raw;
+use crate::verifier::wire::{self, Raw};
 use crate::verifier::{Trouble, VerifierError};
 
 pub(super) fn of_answer(answer: &Raw) -> VerifierError {
@@ -12,16 +12,12 @@ pub(super) fn of_answer(answer: &Raw) -> VerifierError {
     let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let status = answer.status.as_u16();
     let trouble = match status {
-        // On a start, 404 is an address where there is no such API.
-        401..=404 => Trouble::Configuration,
         409 => Trouble::InFlight,
         412 => Trouble::ChannelUnsuitable,
         422 if names_the_number(&problem) => Trouble::InvalidNumber,
         422 => Trouble::Configuration,
-        429 => Trouble::Throttled,
-        // Answered, so certainly not sent; whether for this number or for all it does not say.
-        400..=499 => Trouble::Refused,
-        _ => Trouble::Down,
+        // On a start, 404 is an address where there is no such API.
+        other => wire::by_status(other),
     };
     VerifierError { trouble, code: word(&problem), status: Some(status), retry_after: answer.retry_after }
 }
