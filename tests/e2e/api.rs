@@ -168,7 +168,7 @@ async fn the_same_limits_as_the_pages_and_no_tell() {
     refuses(&spent, 429, "too_many_codes_checked");
     assert!(spent.retry_after() >= 1);
 
-    scene.house.sql("INSERT INTO failure SELECT DISTINCT subject, 100, 0 FROM challenge WHERE true ON CONFLICT DO UPDATE SET count = 100; UPDATE challenge SET state = 'open', checks = 0");
+    scene.house.sql("INSERT INTO failure SELECT DISTINCT subject, 100, CAST(strftime('%s') AS INTEGER) FROM challenge WHERE true ON CONFLICT DO UPDATE SET count = 100; UPDATE challenge SET state = 'open', checks = 0");
     refuses(&program.api("verify", &body).await, 403, "codes_closed");
     scene.house.sql("DELETE FROM spend; DELETE FROM failure; DELETE FROM challenge");
     scene.simulator.fault(json!({"on": "any", "fault": "503", "times": 0})).await;
