@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::access::keys::{Keys, KeysError};
 use crate::access::lines::Lines;
@@ -152,6 +153,8 @@ pub struct Gateway {
 const LISTEN_EVERY: Duration = Duration::from_millis(250);
 /// When sessions were last used is written down this often.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
+/// Codes that nobody typed are looked for this often.
+const RELEASE_EVERY: Duration = Duration::from_secs(10);
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 /// A purge that removed so many may have left some.
 const FULL_BATCH: usize = 1_000;
@@ -379,12 +382,21 @@ struct Household {
 fn keep_house(office: &Handle, household: Household, settings: &Settings) {
     let Household { store, sessions, keys, desk, clock, known_change } = household;
     office.spawn(listen_for_changes(store.clone(), sessions.clone(), keys, known_change));
+    let abandoned = desk.clone();
+    office.spawn(async move {
+        let mut ticks = tokio::time::interval(RELEASE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            abandoned.sign_in.release_abandoned().await;
+        }
+    });
     let tidy_clock = clock.clone();
     office.spawn(async move {
         let mut ticks = tokio::time::interval(TIDY_EVERY);
         loop {
             ticks.tick().await;
-            desk.sign_in.tidy().await;
+            desk.sign_in.tidy();
             if let Err(error) = sessions.tidy(tidy_clock.now()).await {
                 tracing::warn!(%error, "the last use of sessions could not be written down");
             }

@@ -12,6 +12,7 @@ pub mod line;
 pub mod phone;
 pub mod policy;
 pub mod return_to;
+pub mod sending;
 pub mod session;
 pub mod spend;
 pub mod time;

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::challenge::{Approval, Challenge, Closed, Delivery, Holder, State, Subject};
+use crate::domain::challenge::{Approval, Challenge, Closed, State, Subject};
 use crate::domain::channel::Channel;
 use crate::domain::event::Event;
 use crate::domain::id::{ChallengeId, Reference, SessionId};
 use crate::domain::limits::{FailureStop, Failures, Rate};
 use crate::domain::line::Line;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::sending::{Delivery, Holder, Pacing, Prospect};
 use crate::domain::session::{Session, SessionEnd};
 use crate::domain::spend::{Budget, Conversion, Stop};
 use crate::domain::time::Timestamp;
@@ -119,8 +120,10 @@ pub enum Opened {
 /// What became of a message.
 #[derive(Clone, Debug)]
 pub struct Delivered {
-    /// Whether it is on its way.
+    /// What the page may say of it.
     pub delivery: Delivery,
+    /// Whether its code may be right.
+    pub prospect: Prospect,
     /// Who holds its code; none leaves it with whoever held it.
     pub holder: Option<Holder>,
     /// How long its code is; none leaves it as it was.
@@ -306,6 +309,7 @@ pub trait Store: Debug + Send + Sync {
         &self,
         id: ChallengeId,
         channel: Channel,
+        pacing: Pacing,
         spends: Vec<Spend>,
         now: Timestamp,
     ) -> Answer<'_, Result<Challenge, Refused>>;
@@ -314,8 +318,10 @@ pub trait Store: Debug + Send + Sync {
     /// The last message did not go out, whoever it was for: a later one leaves the challenge as it was before, the
     /// first one ends it and those that joined it.
     fn undo_sending(&self, id: ChallengeId, before: Option<Challenge>) -> Answer<'_, ()>;
-    /// Codes whose time is over and that nobody typed, each once: their holders may have to be told.
-    fn take_abandoned(&self, now: Timestamp) -> Answer<'_, Vec<Holder>>;
+    /// Some codes whose time is over, that nobody typed, and whose holders have not been told.
+    fn abandoned(&self, now: Timestamp) -> Answer<'_, Vec<(Holder, Reference)>>;
+    /// The holder of an abandoned code has been told.
+    fn release(&self, holder: Holder) -> Answer<'_, ()>;
     /// Counts a check against the challenge, its rate and its subject's failures, before anybody looks at the code.
     fn spend_check(
         &self,
@@ -325,8 +331,8 @@ pub trait Store: Debug + Send + Sync {
     ) -> Answer<'_, Result<Challenge, Refused>>;
     /// Takes one failure back: the code could not be judged.
     fn refund_failure(&self, subject: Subject) -> Answer<'_, ()>;
-    /// Ends an open challenge without success.
-    fn close_challenge(&self, id: ChallengeId, state: State) -> Answer<'_, ()>;
+    /// The person gives an open challenge up.
+    fn cancel_challenge(&self, id: ChallengeId) -> Answer<'_, ()>;
     /// The code of a challenge had its wrong tries: ends every challenge it serves.
     fn use_up_code(&self, id: ChallengeId) -> Answer<'_, ()>;
     /// The provider knows nothing of the code of a challenge any more: its time is over. What became of the challenge

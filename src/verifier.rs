@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use crate::domain::challenge::{Code, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::sending::Pacing;
 
 /// What a provider answers, later.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, VerifierError>>;
@@ -29,6 +30,9 @@ pub trait Verifier: Debug + Send + Sync {
 
     /// Whether it can send codes this way.
     fn offers(&self, channel: Channel) -> bool;
+
+    /// How soon a code that was sent one way can be sent another, or the same.
+    fn pacing(&self, from: Channel, to: Channel) -> Pacing;
 
     /// Sends a code to a number that has none under way.
     fn start<'a>(&'a self, to: &'a PhoneNumber, channel: Channel) -> Answer<'a, Sent>;
@@ -64,6 +68,8 @@ pub struct Live<'a> {
     pub handle: Option<&'a str>,
     /// How it was sent last.
     pub channel: Channel,
+    /// How long ago.
+    pub age: Duration,
 }
 
 /// What a verifier promises about its codes.

@@ -4,6 +4,11 @@
 -- when the answer that told its handle was lost.
 ALTER TABLE challenge ADD COLUMN provider TEXT;
 UPDATE challenge SET provider = 'twilio' WHERE handle IS NOT NULL OR delivery <> 'refused';
+-- Whether a code may be right stood in `delivery` with what the page says of it.
+ALTER TABLE challenge ADD COLUMN prospect TEXT NOT NULL DEFAULT 'open';
+UPDATE challenge SET prospect = 'refused', delivery = 'sent' WHERE delivery = 'refused';
+-- No further message can be sent for its code.
+ALTER TABLE challenge ADD COLUMN last INTEGER NOT NULL DEFAULT 0;
 -- The number that was typed is a landline, which gets calls only.
 ALTER TABLE challenge ADD COLUMN landline INTEGER NOT NULL DEFAULT 0;
 -- The provider was told to forget the code after its time.

@@ -22,12 +22,13 @@ pub use identify::Identity;
 use super::addresses::Addresses;
 use super::keys::Keys;
 use super::lines::Lines;
+use super::pace::Pace;
 use super::spend_guard::SpendGuard;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config;
 use crate::crypto::MasterKey;
-use crate::domain::challenge::{Challenge, State};
+use crate::domain::challenge::Challenge;
 use crate::domain::channel::Channel;
 use crate::domain::id::ChallengeId;
 use crate::domain::limits::Rate;
@@ -97,6 +98,7 @@ impl SignIn {
             providers: providers.clone(),
             guard: guard.clone(),
             lines,
+            lines_pace: Pace::default(),
             writer: writer.clone(),
             challenge: settings.challenge.clone(),
         };
@@ -129,18 +131,22 @@ impl SignIn {
 
     /// The person gives a challenge up.
     pub async fn cancel(&self, id: ChallengeId) -> Result<(), StoreError> {
-        self.parts.store.close_challenge(id, State::Cancelled).await
+        self.parts.store.cancel_challenge(id).await
     }
 
-    /// Forgets what was counted long enough ago, and has providers forget codes that nobody typed.
-    pub async fn tidy(&self) {
+    /// Has providers forget codes that nobody typed, where they would go on by themselves.
+    pub async fn release_abandoned(&self) {
+        if let Err(error) = self.sender.release_abandoned().await {
+            tracing::warn!(%error, "codes that nobody typed could not be looked for");
+        }
+    }
+
+    /// Forgets what was counted long enough ago.
+    pub fn tidy(&self) {
         self.starts.tidy();
         self.checks.tidy();
         self.noted.tidy();
         self.guard.tidy();
-        if let Err(error) = self.sender.release_abandoned().await {
-            tracing::warn!(%error, "codes that nobody typed could not be looked for");
-        }
     }
 
     /// Gives a cause its reference, and writes both down.

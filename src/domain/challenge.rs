@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::channel::Channel;
 use super::id::{ChallengeId, Reference};
 use super::return_to::ReturnTo;
+use super::sending::{Delivery, Holder, Pacing, Prospect, Switch};
 use super::time::Timestamp;
 use super::user::{UserId, UserName};
 
@@ -122,55 +123,6 @@ impl State {
     }
 }
 
-/// Who holds the code of a challenge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// The provider, by its name in the configuration.
-    pub provider: String,
-    /// The provider's own name for the code, once known.
-    pub handle: Option<String>,
-}
-
-/// What is known of the last message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// The provider took it.
-    Sent,
-    /// The provider's answer was lost: it may be on its way.
-    Unconfirmed,
-    /// The provider does not send to this number. The page says nothing of it, and no code is right, as for a stranger.
-    Refused,
-    /// Its code let somebody in who had it under another challenge. The page says nothing of that either.
-    Used,
-}
-
-impl Delivery {
-    /// The word for it in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Unconfirmed => "unconfirmed",
-            Self::Refused => "refused",
-            Self::Used => "used",
-        }
-    }
-
-    /// Whether there may be a code that is right.
-    pub const fn has_code(self) -> bool {
-        matches!(self, Self::Sent | Self::Unconfirmed)
-    }
-
-    /// Reads it back; of what is unknown nothing is known.
-    pub fn from_stored(text: &str) -> Self {
-        match text {
-            "sent" => Self::Sent,
-            "refused" => Self::Refused,
-            "used" => Self::Used,
-            _ => Self::Unconfirmed,
-        }
-    }
-}
-
 /// A started verification.
 #[derive(Clone, Debug)]
 pub struct Challenge {
@@ -206,10 +158,14 @@ pub struct Challenge {
     pub code_length: u8,
     /// What became of it.
     pub state: State,
-    /// What is known of the last message.
+    /// What the page may say of the last message.
     pub delivery: Delivery,
-    /// Who holds its code, once somebody was asked to send one. Of a stranger's: who would have been.
+    /// Whether a code may be right; for nobody's challenge none is.
+    pub prospect: Prospect,
+    /// Who holds its code, or is asked to send one. Of a stranger's: who would be.
     pub holder: Option<Holder>,
+    /// Whether no further message can be sent for its code.
+    pub last: bool,
     /// Whether the number that was typed is one of a landline, which gets calls only.
     pub landline: bool,
 }
@@ -240,14 +196,22 @@ impl Challenge {
         }
     }
 
-    /// How long until another code may be sent the same way: thirty seconds, doubled with each one sent.
-    /// Another way is free at once, once, for a person who waits for a text that a landline never shows.
-    pub fn resend_wait(&self, channel: Channel, now: Timestamp) -> Duration {
-        if channel != self.channel && self.sends <= 1 {
+    /// How long until another code may be sent.
+    pub fn resend_wait(&self, channel: Channel, now: Timestamp, pacing: Pacing) -> Duration {
+        if self.last {
+            return self.expires_at.since(now);
+        }
+        if channel != self.channel && self.sends <= 1 && pacing.switch != Switch::Waits {
             return Duration::ZERO;
         }
-        let wait = JOIN_WITHIN.saturating_mul(1 << self.sends.saturating_sub(1).min(5));
+        let wait = pacing.after.saturating_mul(1 << self.sends.saturating_sub(1).min(5));
         wait.saturating_sub(now.since(self.sent_at))
+    }
+
+    /// Whether another code this way is the last there can be.
+    pub fn ends_with(&self, channel: Channel, now: Timestamp, pacing: Pacing) -> bool {
+        let early = now.since(self.sent_at) < pacing.after;
+        early && channel != self.channel && pacing.switch == Switch::Last
     }
 
     /// Whether another code was sent this way just now, so that who asks again only clicked twice.
@@ -259,22 +223,21 @@ impl Challenge {
     /// the time and the tries it has left, also when the person gave this challenge up.
     pub fn shares_code(&self, now: Timestamp) -> bool {
         matches!(self.state, State::Open | State::Cancelled)
-            && self.delivery != Delivery::Used
+            && self.prospect != Prospect::Used
             && now < self.expires_at
             && self.checks < self.max_checks
     }
 
-    /// Whether a start for the same person joins this one and sends nothing: a double click, a reload, a second tab.
+    /// Whether a start for the same person joins this one and sends nothing: a double click, a reload, a second tab, or
+    /// nothing more can be sent.
     pub fn joins(&self, channel: Channel, now: Timestamp) -> bool {
-        self.channel == channel
-            && self.usable(now).is_ok()
-            && now >= self.sent_at
-            && now.since(self.sent_at) < JOIN_WITHIN
+        let recent = now >= self.sent_at && now.since(self.sent_at) < JOIN_WITHIN;
+        self.usable(now).is_ok() && (self.last || recent && self.channel == channel)
     }
 }
 
-/// A code sent so recently is on its way; another would only cost.
-const JOIN_WITHIN: Duration = Duration::from_secs(30);
+/// A code sent so recently is on its way; another would only cost, and not every provider could send it.
+const JOIN_WITHIN: Duration = Duration::from_secs(40);
 
 /// Moments are whole seconds: at least one of these passes.
 const DOUBLE_CLICK: Duration = Duration::from_secs(2);
@@ -376,7 +339,9 @@ mod tests {
             code_length: 6,
             state: State::Open,
             delivery: Delivery::Sent,
+            prospect: Prospect::Open,
             holder: None,
+            last: false,
             landline: false,
         }
     }
@@ -411,12 +376,37 @@ mod tests {
 
     #[test]
     fn the_wait_for_another_code_doubles() {
-        let sent = |sends| Challenge { sends, ..challenge() };
-        assert_eq!(sent(1).resend_wait(Channel::Sms, at(10)), Duration::from_secs(20));
-        assert_eq!(sent(1).resend_wait(Channel::Sms, at(30)), Duration::ZERO);
-        assert_eq!(sent(2).resend_wait(Channel::Sms, at(30)), Duration::from_secs(30));
-        assert_eq!(sent(1).resend_wait(Channel::Call, at(1)), Duration::ZERO);
-        assert_eq!(sent(2).resend_wait(Channel::Call, at(30)), Duration::from_secs(30));
+        let wait = |sends, channel, now| {
+            Challenge { sends, ..challenge() }.resend_wait(channel, at(now), Pacing::USUAL).as_secs()
+        };
+        assert_eq!(wait(1, Channel::Sms, 10), 20);
+        assert_eq!(wait(1, Channel::Sms, 30), 0);
+        assert_eq!(wait(2, Channel::Sms, 30), 30);
+        assert_eq!(wait(1, Channel::Call, 1), 0);
+        assert_eq!(wait(2, Channel::Call, 30), 30);
+    }
+
+    #[test]
+    fn another_way_is_what_the_provider_makes_of_it() {
+        let pacing = |switch| Pacing { after: Duration::from_secs(40), switch };
+        let (early, late) = (at(5), at(45));
+        for (switch, wait, ends) in
+            [(Switch::Free, 0, false), (Switch::Last, 0, true), (Switch::Waits, 35, false)]
+        {
+            let challenge = challenge();
+            assert_eq!(
+                challenge.resend_wait(Channel::Call, early, pacing(switch)).as_secs(),
+                wait,
+                "{switch:?}"
+            );
+            assert_eq!(challenge.ends_with(Channel::Call, early, pacing(switch)), ends, "{switch:?}");
+            assert!(!challenge.ends_with(Channel::Call, late, pacing(switch)));
+            assert!(!challenge.ends_with(Channel::Sms, early, pacing(switch)));
+            assert!(challenge.resend_wait(Channel::Call, late, pacing(switch)).is_zero());
+        }
+        let last = Challenge { last: true, ..challenge() };
+        assert_eq!(last.resend_wait(Channel::Sms, at(100), Pacing::USUAL).as_secs(), 500);
+        assert!(last.joins(Channel::Sms, at(100)) && !challenge().joins(Channel::Sms, at(100)));
     }
 
     #[test]

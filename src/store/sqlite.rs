@@ -28,12 +28,13 @@ use super::{
     Answer, Change, Conflict, Delivered, NewSession, NewUser, Opened, Recorded, Refused, Reservation, Spend,
     SpendStatus, Store, StoreError, StoredKey, UserChange, UserKey, Which,
 };
-use crate::domain::challenge::{Approval, Challenge, Holder, State, Subject};
+use crate::domain::challenge::{Approval, Challenge, State, Subject};
 use crate::domain::channel::Channel;
 use crate::domain::event::Event;
 use crate::domain::id::{ChallengeId, Reference, SessionId};
 use crate::domain::limits::{Failures, Rate};
 use crate::domain::line::Line;
+use crate::domain::sending::{Holder, Pacing};
 use crate::domain::session::{Session, SessionEnd};
 use crate::domain::spend::{Budget, Conversion, Stop};
 use crate::domain::time::Timestamp;
@@ -139,10 +140,11 @@ impl Store for Sqlite {
         &self,
         id: ChallengeId,
         channel: Channel,
+        pacing: Pacing,
         spends: Vec<Spend>,
         now: Timestamp,
     ) -> Answer<'_, Result<Challenge, Refused>> {
-        self.write(move |t| challenges::resend(t, id, channel, &spends, now))
+        self.write(move |t| challenges::resend(t, id, channel, pacing, &spends, now))
     }
 
     fn record_delivery(&self, id: ChallengeId, delivered: Delivered) -> Answer<'_, ()> {
@@ -153,8 +155,12 @@ impl Store for Sqlite {
         self.write(move |t| challenges::undo_sending(t, id, before.as_ref()))
     }
 
-    fn take_abandoned(&self, now: Timestamp) -> Answer<'_, Vec<Holder>> {
-        self.write(move |t| challenges::take_abandoned(t, now))
+    fn abandoned(&self, now: Timestamp) -> Answer<'_, Vec<(Holder, Reference)>> {
+        self.read(move |t| challenges::abandoned(t, now))
+    }
+
+    fn release(&self, holder: Holder) -> Answer<'_, ()> {
+        self.write(move |t| challenges::release(t, &holder))
     }
 
     fn spend_check(
@@ -170,8 +176,8 @@ impl Store for Sqlite {
         self.write(move |t| challenges::refund_failure(t, &subject))
     }
 
-    fn close_challenge(&self, id: ChallengeId, state: State) -> Answer<'_, ()> {
-        self.write(move |t| challenges::close(t, id, state).map(drop))
+    fn cancel_challenge(&self, id: ChallengeId) -> Answer<'_, ()> {
+        self.write(move |t| challenges::close(t, id, State::Cancelled).map(drop))
     }
 
     fn use_up_code(&self, id: ChallengeId) -> Answer<'_, ()> {

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::breaker::{Breaker, Turn};
 use super::{Live, Scope, Sent, Terms, Verifier, VerifierError};
-use crate::domain::challenge::{Code, Holder, Verdict};
+use crate::domain::challenge::{Code, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::sending::{Holder, Pacing};
 
 /// All providers.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct UnderWay<'a> {
     pub holder: &'a Holder,
     /// How it was sent last.
     pub channel: Channel,
+    /// How long ago.
+    pub age: Duration,
 }
 
 impl Failover {
@@ -75,6 +78,19 @@ impl Failover {
         });
         let least = least.unwrap_or(NOBODY);
         Terms { code_length: next.map_or(least.code_length, |terms| terms.code_length), ..least }
+    }
+
+    /// How soon whoever holds a code can send it again.
+    pub fn pacing(&self, holder: Option<&Holder>, from: Channel, to: Channel) -> Pacing {
+        let member = holder.and_then(|holder| self.member(&holder.provider));
+        member.map_or(Pacing::USUAL, |member| member.verifier.pacing(from, to))
+    }
+
+    /// Who would be asked first to start at this moment.
+    pub fn first(&self, channel: Channel) -> Option<&str> {
+        let able = || self.members.iter().filter(|member| member.verifier.offers(channel));
+        let awake = able().find(|member| member.breaker.rests(Instant::now()).is_ok());
+        awake.or_else(|| able().next()).map(|member| member.verifier.name())
     }
 
     /// Has a code sent. What each provider that was asked made of it, in order; the last is what it came to.
@@ -166,7 +182,7 @@ impl Failover {
     ) -> Result<Option<Holder>, VerifierError> {
         let lost = self.member(&holder.provider).filter(|_| holder.handle.is_none());
         let Some(member) = lost.filter(|member| member.verifier.needs_handle()) else { return Ok(None) };
-        let sent = member.send(to, channel, Some(UnderWay { holder, channel })).await?;
+        let sent = member.send(to, channel, Some(UnderWay { holder, channel, age: Duration::MAX })).await?;
         Ok(Some(Holder { provider: holder.provider.clone(), handle: Some(sent.handle) }))
     }
 
@@ -192,7 +208,8 @@ impl Member {
     ) -> Result<Sent, VerifierError> {
         let result = match held {
             Some(code) => {
-                let live = Live { handle: code.holder.handle.as_deref(), channel: code.channel };
+                let handle = code.holder.handle.as_deref();
+                let live = Live { handle, channel: code.channel, age: code.age };
                 self.verifier.resend(to, channel, live).await
             }
             None => self.verifier.start(to, channel).await,

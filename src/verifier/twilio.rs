@@ -19,6 +19,7 @@ use crate::config;
 use crate::domain::challenge::{Code, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::sending::Pacing;
 
 /// A client of one Verify Service.
 #[derive(Debug)]
@@ -136,6 +137,10 @@ impl Verifier for Twilio {
 
     fn offers(&self, _: Channel) -> bool {
         true
+    }
+
+    fn pacing(&self, _: Channel, _: Channel) -> Pacing {
+        Pacing::USUAL
     }
 
     fn start<'a>(&'a self, to: &'a PhoneNumber, channel: Channel) -> Answer<'a, Sent> {

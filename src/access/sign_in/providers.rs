@@ -8,9 +8,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::access::pace::Pace;
-use crate::domain::challenge::{Code, Holder, Verdict};
+use crate::domain::challenge::{Challenge, Code, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::sending::{Holder, Pacing};
 use crate::verifier::failover::{Attempt, Failover, UnderWay};
 use crate::verifier::{Scope, Terms, Trouble, Verifier, VerifierError};
 
@@ -62,6 +63,17 @@ impl Providers {
 
     pub(super) fn terms(&self) -> Terms {
         self.failover.terms()
+    }
+
+    /// Who would be asked first to send.
+    pub(super) fn first(&self, channel: Channel) -> Option<Holder> {
+        let provider = self.failover.first(channel)?.to_owned();
+        Some(Holder { provider, handle: None })
+    }
+
+    /// How soon whoever holds a code can send it again.
+    pub(super) fn pacing(&self, challenge: &Challenge, to: Channel) -> Pacing {
+        self.failover.pacing(challenge.holder.as_ref(), challenge.channel, to)
     }
 
     /// How long the codes of one provider are.

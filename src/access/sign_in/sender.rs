@@ -4,19 +4,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
 use super::Cause;
 use super::providers::Providers;
 use super::trail::{Trail, Writer, call};
 use crate::access::lines::Lines;
+use crate::access::pace::Pace;
 use crate::access::spend_guard::SpendGuard;
 use crate::config;
-use crate::domain::challenge::{Challenge, Delivery, Holder};
+use crate::domain::challenge::Challenge;
 use crate::domain::channel::Channel;
 use crate::domain::event::What;
 use crate::domain::line::LineRefusal;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::sending::{Delivery, Holder, Prospect};
 use crate::domain::spend::{Guard, Stop};
 use crate::store::{Delivered, Reservation, Store, StoreError};
 use crate::verifier::failover::{Attempt, UnderWay};
@@ -28,6 +31,8 @@ pub(super) struct Sender {
     pub(super) providers: Arc<Providers>,
     pub(super) guard: Arc<SpendGuard>,
     pub(super) lines: Lines,
+    /// How long it takes to learn what kind of line a number is.
+    pub(super) lines_pace: Pace,
     pub(super) writer: Writer,
     pub(super) challenge: config::Challenge,
 }
@@ -78,80 +83,77 @@ impl Asked {
 }
 
 impl Sender {
-    /// Sends a code, or pretends to. An error is everybody's, and nothing went out.
+    /// Sends a code, or pretends to. Of an error nothing went out, so nothing is waited for: the next start sends at
+    /// once.
     pub(super) async fn send(self: &Arc<Self>, order: Order, trail: &Trail) -> Result<Challenge, Cause> {
-        let since = Instant::now();
-        let Order { challenge, before, old, to } = order;
-        // What is wrong with one number is told to nobody but the trail: it is then pretended for, like a stranger.
-        let (mut to, channel) = self.fitting(&challenge, to, trail).await?;
-        let mut reserved = self.reserve(&challenge, to.as_ref(), trail).await?;
-        if reserved.as_ref().is_err_and(|stop| told(*stop).is_none()) {
-            // So is what stops messages and is not told; it is counted like a stranger's, too.
-            to = None;
-            reserved = self.reserve(&challenge, None, trail).await?;
+        let (id, before) = (order.challenge.id, order.before.clone());
+        let sent = self.try_send(order, trail).await;
+        if sent.is_err() {
+            self.store.undo_sending(id, before).await?;
         }
-        let reserved = match reserved {
-            Ok(reserved) => reserved,
-            Err(stop) => {
-                self.store.undo_sending(challenge.id, before).await?;
-                return Err(told(stop).unwrap_or(Cause::TooManyRequests(stop.wait)));
-            }
-        };
-        let held = challenge.holder.clone().or(old);
-        let message =
-            to.map(|to| Message { challenge: challenge.clone(), channel, to, trail: trail.clone() });
+        sent
+    }
+
+    async fn try_send(self: &Arc<Self>, order: Order, trail: &Trail) -> Result<Challenge, Cause> {
+        let since = Instant::now();
+        // What is wrong with one number is told to nobody but the trail: it is then pretended for, like a stranger.
+        let fitting = self.fitting(&order.challenge, order.to.clone(), since, trail).await?;
+        let (fitting, reserved) = self.reserve(&order.challenge, fitting, trail).await?;
+        let message = fitting.map(|(to, channel)| Message {
+            challenge: order.challenge.clone(),
+            channel,
+            to,
+            trail: trail.clone(),
+        });
         let asked = match &message {
-            Some(message) => {
-                // A landline was called the last time too, whatever was asked for.
-                let same = before.as_ref().filter(|_| channel == challenge.channel);
-                let last = same.map_or(channel, |before| before.channel);
-                let under_way = held.as_ref().map(|holder| UnderWay { holder, channel: last });
-                self.ask(message, under_way, since).await
-            }
-            None => self.pretend(&challenge, since).await,
+            Some(message) => self.ask(message, &order, since).await,
+            None => self.pretend(&order.challenge, since).await,
         };
         match asked {
             Ok(Asked { delivered, others }) => {
-                self.store.record_delivery(challenge.id, delivered.clone()).await?;
+                self.store.record_delivery(order.challenge.id, delivered.clone()).await?;
                 if let Some((message, others)) = message.zip(others) {
                     // Not waited for: how long it takes would tell that the number is known.
                     tokio::spawn(self.clone().ask_others(message, others, reserved));
                 }
-                Ok(after(challenge, delivered))
+                Ok(after(order.challenge, delivered))
             }
             Err(error) => {
-                // Nothing went out, so nothing is counted or waited for: the next start sends at once.
                 self.guard.refund(reserved).await?;
-                self.store.undo_sending(challenge.id, before).await?;
                 Err(told_of(&error))
             }
         }
     }
 
-    /// Whom the code goes to and how, as far as the number allows.
+    /// Whom the code goes to and how, as far as the number allows; a stranger's takes as long.
     async fn fitting(
         &self,
         challenge: &Challenge,
         to: Option<PhoneNumber>,
+        since: Instant,
         trail: &Trail,
-    ) -> Result<(Option<PhoneNumber>, Channel), Cause> {
-        let asked = challenge.channel;
-        let Some(to) = to else { return Ok((None, asked)) };
+    ) -> Result<Option<(PhoneNumber, Channel)>, Cause> {
+        let Some(to) = to else {
+            self.lines_pace.imitate(since).await;
+            return Ok(None);
+        };
         if !self.is_served(&to).await {
             self.stopped(Guard::Country, trail).await;
-            return Ok((None, asked));
+            return Ok(None);
         }
-        let offered = &self.challenge.channels;
-        match self.lines.judge(&to, asked, offered, self.writer.now()).await? {
-            Ok(channel) if channel == asked => Ok((Some(to), channel)),
+        let (asked, offered) = (challenge.channel, &self.challenge.channels);
+        let judged = self.lines.judge(&to, asked, offered, self.writer.now()).await?;
+        self.lines_pace.note(since.elapsed());
+        match judged {
+            Ok(channel) if channel == asked => Ok(Some((to, channel))),
             Ok(channel) => {
                 let detail = format!("a landline gets a {}", channel.as_str());
                 self.writer.note(What::NumberRefused, trail, detail).await;
-                Ok((Some(to), channel))
+                Ok(Some((to, channel)))
             }
             Err(refusal) => {
                 self.refused(refusal, trail).await;
-                Ok((None, asked))
+                Ok(None)
             }
         }
     }
@@ -173,7 +175,29 @@ impl Sender {
         tokio::task::spawn_blocking(look).await.unwrap_or(false)
     }
 
+    /// Counts the message, or says what everybody is told. What stops one number and is not told is counted like a
+    /// stranger's, too.
     async fn reserve(
+        &self,
+        challenge: &Challenge,
+        fitting: Option<(PhoneNumber, Channel)>,
+        trail: &Trail,
+    ) -> Result<(Option<(PhoneNumber, Channel)>, Reservation), Cause> {
+        let to = fitting.as_ref().map(|(to, _)| to);
+        let stop = match self.count(challenge, to, trail).await? {
+            Ok(reserved) => return Ok((fitting, reserved)),
+            Err(stop) => stop,
+        };
+        if let Some(cause) = told(stop) {
+            return Err(cause);
+        }
+        match self.count(challenge, None, trail).await? {
+            Ok(reserved) => Ok((None, reserved)),
+            Err(stop) => Err(told(stop).unwrap_or(Cause::TooManyRequests(stop.wait))),
+        }
+    }
+
+    async fn count(
         &self,
         challenge: &Challenge,
         to: Option<&PhoneNumber>,
@@ -191,13 +215,10 @@ impl Sender {
     }
 
     /// Asks the providers in turn. An error is everybody's.
-    async fn ask(
-        &self,
-        message: &Message,
-        under_way: Option<UnderWay<'_>>,
-        since: Instant,
-    ) -> Result<Asked, VerifierError> {
-        let holder = message.challenge.holder.as_ref();
+    async fn ask(&self, message: &Message, order: &Order, since: Instant) -> Result<Asked, VerifierError> {
+        // What is pending is this very message.
+        let live = order.challenge.holder.as_ref().filter(|_| order.challenge.delivery != Delivery::Pending);
+        let under_way = live.or(order.old.as_ref()).map(|holder| self.under_way(holder, message, order));
         let attempts = self.providers.start(&message.to, message.channel, under_way, since).await;
         self.record(message, &attempts).await;
         let Some(Attempt { provider, result }) = attempts.into_iter().last() else {
@@ -209,18 +230,32 @@ impl Sender {
         };
         if error.trouble.scope() == Scope::Unknown {
             // It may have been sent. The name of a code sent before may still be the name of this one.
-            let held = holder.filter(|holder| holder.provider == provider);
+            let held = live.filter(|holder| holder.provider == provider);
             let delivered = self.delivered(provider, held.and_then(|holder| holder.handle.clone()));
             return Ok(Asked::settled(Delivered { delivery: Delivery::Unconfirmed, ..delivered }));
         }
         let others = match error.trouble.scope() {
             Scope::Provider | Scope::Unknown => return Err(error),
-            Scope::NumberHere => Others::After(provider),
+            Scope::NumberHere => Others::After(provider.clone()),
             Scope::Number => Others::Nobody,
         };
-        // A code sent earlier for this challenge is still good.
-        let delivery = if holder.is_some() { Delivery::Sent } else { Delivery::Refused };
-        Ok(Asked { delivered: Delivered { delivery, holder: None, code_length: None }, others: Some(others) })
+        let delivered = if live.is_some() {
+            // A code sent earlier for this challenge is still good.
+            let prospect = order.challenge.prospect;
+            Delivered { delivery: Delivery::Sent, prospect, holder: None, code_length: None }
+        } else {
+            Delivered { prospect: Prospect::Refused, ..self.delivered(provider, None) }
+        };
+        Ok(Asked { delivered, others: Some(others) })
+    }
+
+    fn under_way<'a>(&self, holder: &'a Holder, message: &Message, order: &Order) -> UnderWay<'a> {
+        let before = order.before.as_ref();
+        // A landline was called the last time too, whatever was asked for.
+        let same = before.filter(|_| message.channel == order.challenge.channel);
+        let channel = same.map_or(message.channel, |before| before.channel);
+        let age = before.map_or(Duration::MAX, |before| self.writer.now().since(before.sent_at));
+        UnderWay { holder, channel, age }
     }
 
     /// A provider does not send to this number: those that come after it may, and else nothing went out.
@@ -252,25 +287,28 @@ impl Sender {
 
     /// What a stranger gets: a challenge of whoever would have sent.
     async fn pretend(&self, challenge: &Challenge, since: Instant) -> Result<Asked, VerifierError> {
-        let refused = challenge.user.is_some() && challenge.holder.is_none();
-        let delivered = match self.providers.pretend_start(challenge.channel, since).await {
-            Ok(provider) => {
-                let delivery = if refused { Delivery::Refused } else { Delivery::Sent };
-                let holder = (challenge.user.is_none()).then_some(Holder { provider, handle: None });
-                Delivered { delivery, holder, code_length: None }
-            }
-            Err(error) if error.trouble.scope() == Scope::Unknown => {
-                let delivery = if refused { Delivery::Refused } else { Delivery::Unconfirmed };
-                Delivered { delivery, holder: None, code_length: None }
-            }
+        let (delivery, provider) = match self.providers.pretend_start(challenge.channel, since).await {
+            Ok(provider) => (Delivery::Sent, Some(provider)),
+            Err(error) if error.trouble.scope() == Scope::Unknown => (Delivery::Unconfirmed, None),
             Err(error) => return Err(error),
         };
-        Ok(Asked::settled(delivered))
+        if challenge.delivery != Delivery::Pending {
+            // One that was sent before is still good, if any was.
+            let prospect = challenge.prospect;
+            return Ok(Asked::settled(Delivered { delivery, prospect, holder: None, code_length: None }));
+        }
+        // For nobody's challenge no code is right anyway; a known number that gets none is refused.
+        let prospect = if challenge.user.is_some() { Prospect::Refused } else { Prospect::Open };
+        Ok(Asked::settled(match provider {
+            Some(provider) => Delivered { delivery, prospect, ..self.delivered(provider, None) },
+            None => Delivered { delivery, prospect, holder: None, code_length: None },
+        }))
     }
 
     fn delivered(&self, provider: String, handle: Option<String>) -> Delivered {
         let code_length = self.providers.code_length(&provider);
-        Delivered { delivery: Delivery::Sent, holder: Some(Holder { provider, handle }), code_length }
+        let holder = Some(Holder { provider, handle });
+        Delivered { delivery: Delivery::Sent, prospect: Prospect::Open, holder, code_length }
     }
 
     async fn record(&self, message: &Message, attempts: &[Attempt]) {
@@ -287,19 +325,29 @@ impl Sender {
         }
     }
 
-    /// Has providers that would go on by themselves forget the codes nobody typed.
+    /// Has providers that would go on by themselves forget the codes nobody typed. What fails is tried again.
     pub(super) async fn release_abandoned(&self) -> Result<(), StoreError> {
-        for holder in self.store.take_abandoned(self.writer.now()).await? {
-            if !self.providers.goes_on_by_itself(&holder) {
-                continue;
+        let abandoned = self.store.abandoned(self.writer.now()).await?;
+        let releases = abandoned.into_iter().map(|(holder, reference)| async move {
+            if self.providers.goes_on_by_itself(&holder)
+                && let Err(error) = self.providers.cancel(&holder).await
+            {
+                let provider = &holder.provider;
+                tracing::warn!(%error, %reference, provider, "a code that nobody typed could not be cancelled");
+                return Ok(());
             }
-            if let Err(error) = self.providers.cancel(&holder).await {
-                tracing::debug!(%error, provider = holder.provider, "a code that nobody typed could not be cancelled");
-            }
+            self.store.release(holder).await
+        });
+        let mut released = futures_util::stream::iter(releases).buffer_unordered(AT_ONCE);
+        while let Some(release) = released.next().await {
+            release?;
         }
         Ok(())
     }
 }
+
+/// So many abandoned codes are cancelled side by side.
+const AT_ONCE: usize = 8;
 
 /// A guard stopped somebody: on the trail each time, and aloud once a minute when it stops everybody.
 pub(super) async fn stopped(spend: &SpendGuard, writer: &Writer, guard: Guard, trail: &Trail) {
@@ -343,6 +391,7 @@ pub(super) fn told_of(error: &VerifierError) -> Cause {
 fn after(challenge: Challenge, delivered: Delivered) -> Challenge {
     Challenge {
         delivery: delivered.delivery,
+        prospect: delivered.prospect,
         holder: delivered.holder.or_else(|| challenge.holder.clone()),
         code_length: delivered.code_length.unwrap_or(challenge.code_length),
         ..challenge

@@ -11,13 +11,14 @@ use super::sender::Order;
 use super::{Cause, Failure, Identity, SignIn, Trail};
 use crate::access::pace;
 use crate::crypto;
-use crate::domain::challenge::{Challenge, Closed, Delivery, State};
+use crate::domain::challenge::{Challenge, Closed, State};
 use crate::domain::channel::Channel;
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, Reference};
 use crate::domain::limits::FailureStop;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::return_to::ReturnTo;
+use crate::domain::sending::{Delivery, Prospect};
 use crate::domain::user::User;
 use crate::store::{Opened, Refused, Spend, StoreError, UserKey};
 
@@ -58,7 +59,11 @@ impl SignIn {
         match opened.map_err(Cause::TooManyRequests)? {
             Opened::Joined(challenge) => {
                 drop(turn);
-                let detail = "the code sent a moment ago serves";
+                let detail = match (who.refusal, challenge.prospect) {
+                    ("", Prospect::Refused) => "nothing was sent a moment ago, and nothing is now",
+                    ("", Prospect::Open | Prospect::Used) => "the code sent a moment ago serves",
+                    (refusal, _) => refusal,
+                };
                 self.writer.note(What::ChallengeStarted, trail, detail).await;
                 self.joined(challenge, first).await
             }
@@ -92,7 +97,8 @@ impl SignIn {
     fn new_challenge(&self, who: &Identified, return_to: ReturnTo, reference: Reference) -> Challenge {
         let usual = self.challenge.channels.first().copied().unwrap_or(Channel::Sms);
         let channel = if who.landline { Channel::Call } else { usual };
-        let old = Challenge {
+        let (terms, now) = (self.providers.terms(), self.parts.clock.now());
+        Challenge {
             id: ChallengeId::from_random(crypto::random()),
             reference,
             user: who.user.as_ref().map(|user| user.id),
@@ -101,22 +107,23 @@ impl SignIn {
             recipient: who.recipient.clone(),
             return_to,
             channel,
-            created_at: self.parts.clock.now(),
-            expires_at: self.parts.clock.now(),
-            sent_at: self.parts.clock.now(),
+            created_at: now,
+            expires_at: now + terms.lifetime,
+            sent_at: now,
             sends: 1,
             checks: 0,
-            max_checks: 0,
-            code_length: 0,
+            max_checks: terms.max_checks,
+            code_length: terms.code_length,
             state: State::Open,
-            delivery: Delivery::Sent,
-            holder: None,
+            delivery: Delivery::Pending,
+            prospect: Prospect::Open,
+            holder: self.providers.first(channel),
+            last: false,
             landline: who.landline,
-        };
-        self.afresh(old, channel)
+        }
     }
 
-    /// A new challenge for whoever an old one was for; nobody holds its code yet.
+    /// A new challenge for whoever an old one was for.
     fn afresh(&self, of: Challenge, channel: Channel) -> Challenge {
         let (terms, now) = (self.providers.terms(), self.parts.clock.now());
         Challenge {
@@ -130,8 +137,10 @@ impl SignIn {
             max_checks: terms.max_checks,
             code_length: terms.code_length,
             state: State::Open,
-            delivery: Delivery::Sent,
-            holder: None,
+            delivery: Delivery::Pending,
+            prospect: Prospect::Open,
+            holder: self.providers.first(channel),
+            last: false,
             ..of
         }
     }
@@ -189,20 +198,37 @@ impl SignIn {
                     Err(wait) => return Err(Cause::ResendTooSoon(wait)),
                 }
             }
-            _ => match self.parts.store.spend_resend(of.id, channel, spends, now).await? {
-                Ok(challenge) => (challenge, Some(of)),
-                // The second of two clicks: what the first asked for is being sent, or was just now.
-                Err(Refused::TooOften(_)) if first.is_some() || of.was_just_resent(channel, now) => {
-                    drop(turn);
-                    return self.joined(of, first).await;
+            Ok(()) | Err(Closed::AlreadyUsed | Closed::Cancelled) => {
+                match self.spend(&of, channel, spends).await? {
+                    Ok(challenge) => (challenge, Some(of)),
+                    // The second of two clicks: what the first asked for is being sent, or was just now.
+                    Err(Refused::TooOften(_)) if first.is_some() || of.was_just_resent(channel, now) => {
+                        drop(turn);
+                        return self.joined(of, first).await;
+                    }
+                    Err(refused) => return Err(cause_of(refused, true)),
                 }
-                Err(refused) => return Err(cause_of(refused, true)),
-            },
+            }
         };
         let sending = self.pending.begin(&subject);
         drop(turn);
         self.writer.note(What::CodeResent, trail, channel.as_str()).await;
         self.send(Order { challenge, before, old, to }, sending, trail).await
+    }
+
+    async fn spend(
+        &self,
+        of: &Challenge,
+        channel: Channel,
+        spends: Vec<Spend>,
+    ) -> Result<Result<Challenge, Refused>, StoreError> {
+        let (now, pacing) = (self.parts.clock.now(), self.providers.pacing(of, channel));
+        self.parts.store.spend_resend(of.id, channel, pacing, spends, now).await
+    }
+
+    /// How long until another code of a challenge can be sent.
+    pub fn resend_wait(&self, challenge: &Challenge, channel: Channel) -> Duration {
+        challenge.resend_wait(channel, self.parts.clock.now(), self.providers.pacing(challenge, channel))
     }
 
     /// What another code is counted against, like the first, and whom it goes to.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::crypto;
-use crate::domain::challenge::{Challenge, Holder};
+use crate::domain::challenge::Challenge;
 use crate::domain::event::{Event, Message, What};
 use crate::domain::id::Reference;
+use crate::domain::sending::Holder;
 use crate::domain::time::Timestamp;
 use crate::domain::user::UserName;
 

@@ -11,9 +11,10 @@ use super::trail::call;
 use super::{Cause, Failure, SignIn, SignedIn, Trail};
 use crate::access::pace;
 use crate::crypto;
-use crate::domain::challenge::{Approval, Challenge, Code, Delivery, Holder, State, Verdict};
+use crate::domain::challenge::{Approval, Challenge, Code, State, Verdict};
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, SessionId};
+use crate::domain::sending::{Delivery, Holder, Prospect};
 use crate::store::{Delivered, NewSession, StoreError, UserKey};
 use crate::verifier::VerifierError;
 
@@ -75,7 +76,7 @@ impl SignIn {
             Some(id) => self.parts.store.user(UserKey::Id(id)).await?.filter(|user| user.may_sign_in()),
             None => None,
         };
-        let sent = user.filter(|_| challenge.delivery.has_code());
+        let sent = user.filter(|_| challenge.prospect == Prospect::Open);
         let Some((to, holder)) = sent.map(|user| user.phone_number).zip(challenge.holder.clone()) else {
             let answer = self.providers.pretend_check(challenge.holder.as_ref()).await;
             return Ok((challenge, answer));
@@ -99,8 +100,12 @@ impl SignIn {
     ) -> Result<Challenge, StoreError> {
         let by = format!("{} {}: found again", found.provider, challenge.channel.as_str());
         self.writer.note_call(What::CodeSent, trail, by, call(&challenge, found, "sent")).await;
-        let delivered =
-            Delivered { delivery: Delivery::Sent, holder: Some(found.clone()), code_length: None };
+        let delivered = Delivered {
+            delivery: Delivery::Sent,
+            prospect: Prospect::Open,
+            holder: Some(found.clone()),
+            code_length: None,
+        };
         self.parts.store.record_delivery(challenge.id, delivered).await?;
         Ok(Challenge { holder: Some(found.clone()), ..challenge })
     }

@@ -9,9 +9,10 @@ use minijinja::context;
 
 use crate::access::sign_in::Cause;
 use crate::config::IdentifyBy;
-use crate::domain::challenge::{Challenge, Closed, Delivery};
+use crate::domain::challenge::{Challenge, Closed};
 use crate::domain::id::Reference;
 use crate::domain::return_to::ReturnTo;
+use crate::domain::sending::Delivery;
 use crate::domain::time::Timestamp;
 use crate::pages::reply::{Reply, with_cookie};
 use crate::pages::{Desk, Message};
@@ -51,7 +52,7 @@ impl Desk {
     fn sent_again(&self, challenge: &Challenge) -> Option<Message> {
         let recent = self.clock.now().since(challenge.sent_at) < Duration::from_secs(5);
         let key = format!("message.code_sent_again.{}", challenge.channel.as_str());
-        let sent = challenge.delivery != Delivery::Unconfirmed;
+        let sent = challenge.delivery == Delivery::Sent;
         (challenge.sends > 1 && recent && sent).then(|| Message::notice(self.pages.catalogue().text(&key)))
     }
 
@@ -87,7 +88,8 @@ impl Desk {
         let channels = self.sign_in.channels(challenge);
         let channels = channels.iter().filter(|channel| **channel != challenge.channel);
         let can_check = challenge.usable(now).is_ok();
-        let wait = |channel| if can_check { challenge.resend_wait(channel, now).as_secs() } else { 0 };
+        let wait =
+            |channel| if can_check { self.sign_in.resend_wait(challenge, channel).as_secs() } else { 0 };
         let other_in = channels.clone().map(|channel| wait(*channel)).max().unwrap_or(0);
         let page = context! {
             identify_by => word(self.sign_in.identify_by()),
@@ -100,7 +102,7 @@ impl Desk {
             resend_in => wait(challenge.channel),
             other_in => other_in,
             other_channels => channels.map(|channel| channel.as_str()).collect::<Vec<_>>(),
-            unconfirmed => challenge.delivery == Delivery::Unconfirmed,
+            unconfirmed => challenge.delivery != Delivery::Sent,
             can_check => can_check,
             return_to => return_to.unwrap_or(&challenge.return_to).as_str(),
         };

@@ -5,11 +5,12 @@ use std::time::Duration;
 use rusqlite::{Transaction, params};
 
 use super::rates::spend;
-use super::rows::{all, challenge, one, user};
-use crate::domain::challenge::{Approval, Challenge, Holder, State, Subject};
+use super::rows::{all, challenge, one, parse, user};
+use crate::domain::challenge::{Approval, Challenge, State, Subject};
 use crate::domain::channel::Channel;
 use crate::domain::id::{ChallengeId, Reference};
 use crate::domain::limits::{Failures, Rate};
+use crate::domain::sending::{Holder, Pacing};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::domain::user::{UserId, UserName};
@@ -33,11 +34,17 @@ pub(super) fn open(
     if let Err(wait) = spend(t, spends, now)? {
         return Ok(Err(wait));
     }
-    let earlier = newest(t, &new.subject)?.filter(|earlier| earlier.shares_code(now));
+    // Who was shut out when it began and is let in now has no code to share.
+    let newly_let_in = |earlier: &Challenge| earlier.user.is_none() && new.user.is_some();
+    let shares = |earlier: &Challenge| earlier.shares_code(now) && !newly_let_in(earlier);
+    let earlier = newest(t, &new.subject)?.filter(shares);
     if let Some(earlier) = &earlier {
         new.expires_at = earlier.expires_at;
         new.checks = earlier.checks;
         new.code_length = earlier.code_length;
+        new.delivery = earlier.delivery;
+        new.prospect = earlier.prospect;
+        new.last = earlier.last;
         new.holder.clone_from(&earlier.holder);
     }
     let Some(earlier) = earlier.filter(|earlier| earlier.joins(new.channel, now)) else {
@@ -45,7 +52,7 @@ pub(super) fn open(
         return Ok(Ok(Opened::Send(new)));
     };
     new.sent_at = earlier.sent_at;
-    new.delivery = earlier.delivery;
+    new.channel = earlier.channel;
     insert(t, &new)?;
     Ok(Ok(Opened::Joined(new)))
 }
@@ -59,8 +66,8 @@ fn newest(t: &Transaction<'_>, subject: &Subject) -> Result<Option<Challenge>, S
 
 fn insert(t: &Transaction<'_>, c: &Challenge) -> Result<(), StoreError> {
     let statement = "INSERT INTO challenge (id, reference, user_id, user_name, subject, recipient, return_to, channel, created_at, \
-                     expires_at, sent_at, sends, checks, max_checks, code_length, state, delivery, provider, handle, landline) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                     expires_at, sent_at, sends, checks, max_checks, code_length, state, delivery, prospect, provider, handle, last, \
+                     landline) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     t.prepare_cached(statement)?.execute(params![
         c.id.to_string(),
         c.reference.to_string(),
@@ -79,8 +86,10 @@ fn insert(t: &Transaction<'_>, c: &Challenge) -> Result<(), StoreError> {
         c.code_length,
         c.state.as_str(),
         c.delivery.as_str(),
+        c.prospect.as_str(),
         c.holder.as_ref().map(|holder| holder.provider.as_str()),
         c.holder.as_ref().and_then(|holder| holder.handle.as_deref()),
+        c.last,
         c.landline,
     ])?;
     Ok(())
@@ -90,6 +99,7 @@ pub(super) fn resend(
     t: &Transaction<'_>,
     id: ChallengeId,
     channel: Channel,
+    pacing: Pacing,
     spends: &[Spend],
     now: Timestamp,
 ) -> Result<Result<Challenge, Refused>, StoreError> {
@@ -97,12 +107,16 @@ pub(super) fn resend(
     if let Err(closed) = found.usable(now) {
         return Ok(Err(Refused::Closed(closed)));
     }
-    let wait = found.resend_wait(channel, now);
+    let wait = found.resend_wait(channel, now, pacing);
     if !wait.is_zero() {
         return Ok(Err(Refused::TooOften(wait)));
     }
     if let Err(wait) = spend(t, spends, now)? {
         return Ok(Err(Refused::TooOften(wait)));
+    }
+    if found.ends_with(channel, now, pacing) {
+        let statement = format!("UPDATE challenge SET last = 1 WHERE {SAME_CODE}");
+        t.prepare_cached(&statement)?.execute([id.to_string()])?;
     }
     let statement = "UPDATE challenge SET channel = ?, sent_at = ?, sends = sends + 1 WHERE id = ?";
     t.prepare_cached(statement)?.execute(params![channel.as_str(), now.unix(), id.to_string()])?;
@@ -115,19 +129,25 @@ pub(super) fn record_delivery(
     delivered: &Delivered,
 ) -> Result<(), StoreError> {
     let Some(found) = find(t, id)? else { return Ok(()) };
-    let (provider, handle) =
-        delivered.holder.as_ref().map(|holder| (holder.provider.as_str(), holder.handle.as_deref())).unzip();
-    let statement = "UPDATE challenge SET delivery = ?1, provider = coalesce(?2, provider), \
-                     handle = CASE WHEN ?2 IS NULL THEN handle ELSE ?3 END, \
-                     code_length = coalesce(?4, code_length), released = 0 \
-                     WHERE subject = ?5 AND state = 'open' AND sent_at = ?6";
+    let statement = "UPDATE challenge SET delivery = ?, prospect = ? \
+                     WHERE subject = ? AND state = 'open' AND sent_at = ? AND prospect <> 'used'";
     t.prepare_cached(statement)?.execute(params![
         delivered.delivery.as_str(),
-        provider,
-        handle.flatten(),
-        delivered.code_length,
+        delivered.prospect.as_str(),
         found.subject.as_str(),
         found.sent_at.unix()
+    ])?;
+    let Some(holder) = &delivered.holder else { return Ok(()) };
+    // All challenges of a code have one holder: the provider keeps one code for a number.
+    let statement = format!(
+        "UPDATE challenge SET provider = ?2, handle = ?3, code_length = coalesce(?4, code_length), released = 0 \
+         WHERE {SAME_CODE}"
+    );
+    t.prepare_cached(&statement)?.execute(params![
+        id.to_string(),
+        holder.provider,
+        holder.handle,
+        delivered.code_length
     ])?;
     Ok(())
 }
@@ -150,19 +170,27 @@ pub(super) fn undo_sending(
         before.sends,
         id.to_string()
     ])?;
+    let statement = format!("UPDATE challenge SET last = ?2 WHERE {SAME_CODE}");
+    t.prepare_cached(&statement)?.execute(params![id.to_string(), before.last])?;
     Ok(())
 }
 
-pub(super) fn take_abandoned(t: &Transaction<'_>, now: Timestamp) -> Result<Vec<Holder>, StoreError> {
-    let statement = "UPDATE challenge SET released = 1 WHERE id IN (SELECT id FROM challenge WHERE expires_at <= ? \
-                     AND state IN ('open', 'cancelled') AND handle IS NOT NULL AND released = 0 LIMIT 100) \
-                     RETURNING provider, handle";
-    let read =
-        |row: &rusqlite::Row<'_>| Ok(Holder { provider: row.get("provider")?, handle: row.get("handle")? });
-    let mut holders = all(&mut t.prepare_cached(statement)?, [now.unix()], read)?;
-    holders.sort_by(|a, b| a.handle.cmp(&b.handle));
-    holders.dedup();
-    Ok(holders)
+pub(super) fn abandoned(t: &Transaction<'_>, now: Timestamp) -> Result<Vec<(Holder, Reference)>, StoreError> {
+    let statement = "SELECT provider, handle, min(reference) AS reference FROM challenge WHERE expires_at <= ? \
+                     AND released = 0 AND handle IS NOT NULL AND state IN ('open', 'cancelled') \
+                     GROUP BY provider, handle LIMIT 100";
+    let read = |row: &rusqlite::Row<'_>| {
+        let holder = Holder { provider: row.get("provider")?, handle: row.get("handle")? };
+        Ok((holder, parse(row, "reference")?))
+    };
+    all(&mut t.prepare_cached(statement)?, [now.unix()], read)
+}
+
+pub(super) fn release(t: &Transaction<'_>, holder: &Holder) -> Result<(), StoreError> {
+    let statement = "UPDATE challenge SET released = 1 WHERE released = 0 AND handle = ? AND provider = ? \
+                     AND state IN ('open', 'cancelled')";
+    t.prepare_cached(statement)?.execute(params![holder.handle, holder.provider])?;
+    Ok(())
 }
 
 /// The challenges that one code serves, two tabs or two browsers of one person: they share its tries and its end, as
@@ -253,7 +281,7 @@ pub(super) fn accept(
     let Some(found) = found else { return Ok(None) };
     // The others this code served look as before, and no code is right for them any more: who started one of them for
     // somebody else's number must not see that its holder has just signed in.
-    let statement = format!("UPDATE challenge SET delivery = 'used' WHERE {SAME_CODE}");
+    let statement = format!("UPDATE challenge SET prospect = 'used' WHERE {SAME_CODE}");
     t.prepare_cached(&statement)?.execute([approval.challenge().to_string()])?;
     succeed(t, found.id, now)?;
     super::spend::entered(t, approval.began_at())?;

@@ -18,7 +18,11 @@ pub(super) fn list(t: &Transaction<'_>) -> Result<Vec<StoredKey>, StoreError> {
             retired_at: row.get::<_, Option<i64>>("retired_at")?.map(Timestamp::from_unix),
         })
     };
-    all(&mut t.prepare_cached("SELECT * FROM signing_key ORDER BY created_at, kid")?, [], read)
+    all(
+        &mut t.prepare_cached("SELECT * FROM signing_key ORDER BY created_at, retired_at IS NULL, kid")?,
+        [],
+        read,
+    )
 }
 
 pub(super) fn add(t: &Transaction<'_>, key: &StoredKey, only_first: bool) -> Result<(), StoreError> {

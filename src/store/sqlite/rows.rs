@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use rusqlite::Row;
 
-use crate::domain::challenge::{Challenge, Delivery, Holder, State, Subject};
+use crate::domain::challenge::{Challenge, State, Subject};
+use crate::domain::sending::{Delivery, Holder, Prospect};
 use crate::domain::session::{Session, SessionEnd};
 use crate::domain::time::Timestamp;
 use crate::domain::user::{User, UserId};
@@ -59,7 +60,9 @@ pub(super) fn challenge(row: &Row<'_>) -> Result<Challenge, StoreError> {
         code_length: row.get("code_length")?,
         state: State::from_stored(&row.get::<_, String>("state")?),
         delivery: Delivery::from_stored(&row.get::<_, String>("delivery")?),
+        prospect: Prospect::from_stored(&row.get::<_, String>("prospect")?),
         holder: holder(row)?,
+        last: row.get("last")?,
         landline: row.get("landline")?,
     })
 }

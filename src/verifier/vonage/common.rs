@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::crypto;
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::sending::{Pacing, Switch};
 
 /// It looks at three codes for one that was sent.
 pub(super) const MAX_CHECKS: u32 = 3;
@@ -12,9 +13,19 @@ pub(super) const MAX_CHECKS: u32 = 3;
 /// How long a code works: less than it would, so that none ends under a person's hands.
 pub(super) const LIFETIME: Duration = Duration::from_secs(600);
 
-/// Seconds of one step of a workflow, the most there may be. The next is taken then without being asked for; a code
-/// that nobody typed is cancelled before.
-pub(super) const STEP: u16 = 900;
+/// Seconds of one step of a workflow. The next is taken then without being asked for; a code that nobody typed is
+/// cancelled before, once its life is over.
+pub(super) const STEP: u16 = 690;
+
+/// A request is cancelled half a minute after its start or later, and not after its second step. A little more, since
+/// moments are whole seconds and a start takes its time.
+pub(super) const SETTLED: Duration = Duration::from_secs(40);
+
+/// Sooner than a request can be cancelled, all it can do is to take its second step, which ends it.
+pub(super) fn pacing(second: Channel, to: Channel) -> Pacing {
+    let switch = if to == second { Switch::Last } else { Switch::Waits };
+    Pacing { after: SETTLED, switch }
+}
 
 /// A number as it wants it: E.164 without the plus.
 pub(super) fn digits(number: &PhoneNumber) -> &str {

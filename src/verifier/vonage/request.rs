@@ -1,7 +1,9 @@
-//! A code that is sent once more: a request goes on to its second step, or makes room for a new one.
+//! A code that is sent once more: while a request is too young to be cancelled it goes on to its second step, and later
+//! it makes room for a new one.
 
 use tokio::time::Instant;
 
+use super::common::SETTLED;
 use super::start::UnderWayIs;
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
@@ -40,10 +42,10 @@ pub(super) async fn again(
         return requests.begin(to, channel, until, UnderWayIs::Ours).await;
     };
     let is_next = channel == requests.second(live.channel);
-    if is_next && requests.advance(handle, until).await? {
+    if live.age < SETTLED && is_next && requests.advance(handle, until).await? {
         return Ok(Sent { handle: handle.to_owned() });
     }
-    // A request that cannot be cancelled yet, or any more, keeps the number to itself: the next start says so.
+    // A request that cannot be cancelled any more keeps the number to itself: the next start says so.
     requests.forget(handle, until).await?;
     requests.begin(to, channel, until, UnderWayIs::Anothers).await
 }

@@ -18,6 +18,7 @@ use crate::config;
 use crate::domain::challenge::{Code, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::sending::Pacing;
 use crate::verifier::wire::{self, Wire};
 use crate::verifier::{Answer, Live, Sent, Terms, Trouble, Verifier, VerifierError};
 
@@ -195,6 +196,10 @@ impl Verifier for VonageV1 {
             Channel::Sms | Channel::Call => true,
             Channel::Whatsapp => false,
         }
+    }
+
+    fn pacing(&self, from: Channel, to: Channel) -> Pacing {
+        common::pacing(self.second(from), to)
     }
 
     fn start<'a>(&'a self, to: &'a PhoneNumber, channel: Channel) -> Answer<'a, Sent> {

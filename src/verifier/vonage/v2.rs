@@ -23,6 +23,7 @@ use crate::config;
 use crate::domain::challenge::{Code, Verdict};
 use crate::domain::channel::Channel;
 use crate::domain::phone::PhoneNumber;
+use crate::domain::sending::Pacing;
 use crate::verifier::wire::{self, Raw, Wire};
 use crate::verifier::{Answer, Live, Sent, Terms, Trouble, Verifier, VerifierError};
 
@@ -216,6 +217,10 @@ impl Verifier for Vonage {
         }
     }
 
+    fn pacing(&self, from: Channel, to: Channel) -> Pacing {
+        common::pacing(self.second(from), to)
+    }
+
     fn start<'a>(&'a self, to: &'a PhoneNumber, channel: Channel) -> Answer<'a, Sent> {
         Box::pin(self.begin(to, channel, self.wire.deadline(), UnderWayIs::Anothers))
     }
@@ -286,7 +291,7 @@ mod tests {
             json!({
                 "brand": "Acme a house",
                 "code_length": 6,
-                "channel_timeout": 900,
+                "channel_timeout": 690,
                 "workflow": [
                     { "channel": "sms", "to": "14155550100", "reuse_code": true },
                     { "channel": "whatsapp", "to": "14155550100", "from": "447700900000", "reuse_code": true },
