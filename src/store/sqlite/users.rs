@@ -73,7 +73,7 @@ pub(super) fn change(
         UserChange::Disable => drop(t.execute("UPDATE user SET disabled = 1 WHERE id = ?", [id])?),
         UserChange::Enable => {
             t.execute("UPDATE user SET disabled = 0, two_factor_enabled = 1 WHERE id = ?", [id])?;
-            t.execute("DELETE FROM failure WHERE subject = ?", [Subject::user(found.id).as_str()])?;
+            forget_limits(t, &Subject::user(found.id))?;
             return Ok(Ok(true));
         }
         UserChange::Remove => {
@@ -81,7 +81,25 @@ pub(super) fn change(
             t.execute("DELETE FROM failure WHERE subject = ?", [Subject::user(found.id).as_str()])?;
         }
     }
-    t.execute("UPDATE challenge SET state = 'cancelled' WHERE user_id = ? AND state = 'open'", [id])?;
+    end_challenges(t, &Subject::user(found.id))?;
     sessions::end(t, &Which::Of(name.clone()), SessionEnd::Revoked, now)?;
     Ok(Ok(true))
+}
+
+/// Ends whatever is under way. A code sent before is right for nothing any more, and none that comes later shares it:
+/// it may have gone to another phone.
+fn end_challenges(t: &Transaction<'_>, subject: &Subject) -> Result<(), StoreError> {
+    let statement = "UPDATE challenge SET state = 'cancelled', prospect = 'used' \
+                     WHERE subject = ? AND state IN ('open', 'cancelled')";
+    t.execute(statement, [subject.as_str()])?;
+    Ok(())
+}
+
+/// What a user used up by trying in vain: wrong codes, starts and messages.
+fn forget_limits(t: &Transaction<'_>, subject: &Subject) -> Result<(), StoreError> {
+    let subject = subject.as_str();
+    t.execute("DELETE FROM failure WHERE subject = ?", [subject])?;
+    t.execute("DELETE FROM spend WHERE key = 'starts:' || ?", [subject])?;
+    t.execute("DELETE FROM budget WHERE key GLOB 'messages_per_user_*:' || ? || ':*'", [subject])?;
+    Ok(())
 }
