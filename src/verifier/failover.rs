@@ -107,9 +107,9 @@ impl Failover {
         self.start_at(first.into_iter().chain(rest), to, channel, under_way).await
     }
 
-    /// The same, by those that come after a provider which does not send to this number.
-    pub async fn start_after(&self, provider: &str, to: &PhoneNumber, channel: Channel) -> Vec<Attempt> {
-        let others = self.members.iter().skip_while(|member| member.verifier.name() != provider).skip(1);
+    /// The same, by the others than a provider which does not send to this number.
+    pub async fn start_elsewhere(&self, than: &str, to: &PhoneNumber, channel: Channel) -> Vec<Attempt> {
+        let others = self.members.iter().filter(|member| member.verifier.name() != than);
         self.start_at(others, to, channel, None).await
     }
 
@@ -172,18 +172,21 @@ impl Failover {
         result
     }
 
-    /// After a start whose answer was lost, the provider's name for the code, where a check needs it. A provider that
-    /// turns out to have sent nothing sends now.
+    /// Whether the holder's name for a code was lost with the answer to its start, and a check needs it.
+    pub fn is_lost(&self, holder: &Holder) -> bool {
+        let member = self.member(&holder.provider);
+        holder.handle.is_none() && member.is_some_and(|member| member.verifier.needs_handle())
+    }
+
+    /// Asks the holder for its name for a code that was lost. One that turns out to have sent nothing sends now.
     pub async fn recover(
         &self,
         holder: &Holder,
         to: &PhoneNumber,
         channel: Channel,
-    ) -> Result<Option<Holder>, VerifierError> {
-        let lost = self.member(&holder.provider).filter(|_| holder.handle.is_none());
-        let Some(member) = lost.filter(|member| member.verifier.needs_handle()) else { return Ok(None) };
-        let sent = member.send(to, channel, Some(UnderWay { holder, channel, age: Duration::MAX })).await?;
-        Ok(Some(Holder { provider: holder.provider.clone(), handle: Some(sent.handle) }))
+    ) -> Result<Sent, VerifierError> {
+        let Some(member) = self.member(&holder.provider) else { return Err(VerifierError::down()) };
+        member.send(to, channel, Some(UnderWay { holder, channel, age: Duration::MAX })).await
     }
 
     /// Has a code forgotten by whoever holds it.

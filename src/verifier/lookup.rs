@@ -37,11 +37,13 @@ struct Answer {
 #[derive(Deserialize)]
 struct LineType {
     r#type: Option<String>,
+    error_code: Option<u32>,
 }
 
 #[derive(Deserialize)]
 struct SimSwap {
     last_sim_swap: Option<LastSwap>,
+    error_code: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -79,12 +81,26 @@ impl Lookup {
             if answer.status.is_success() { Ok(answer.body) } else { Err(failed(&answer)) }
         };
         // Reading changes nothing: what failed may be asked once more, as long as the time allows.
-        let body = wire::patiently(until, wire::pause_of_start, || call()).await?;
-        let answer: Answer = serde_json::from_slice(&body).map_err(|_| wire::lost())?;
+        let body = wire::patiently(until, wire::pause_of_start, call).await?;
+        let answer: Answer = wire::read(&body)?;
+        answer.tell_failures();
         Ok(Learned {
             kind: answer.line_type_intelligence.and_then(|line| line_kind(line.r#type?.as_str())),
             swapped: answer.sim_swap.and_then(|swap| swap.last_sim_swap?.swapped_in_period),
         })
+    }
+}
+
+impl Answer {
+    /// A package that is not booked, or not for this country, is the administrator's to know of.
+    fn tell_failures(&self) {
+        let line_type = self.line_type_intelligence.as_ref().and_then(|line| line.error_code);
+        let sim_swap = self.sim_swap.as_ref().and_then(|swap| swap.error_code);
+        for (package, code) in [("line_type_intelligence", line_type), ("sim_swap", sim_swap)] {
+            if let Some(code) = code {
+                tracing::warn!(package, code, "the number look-up could not say");
+            }
+        }
     }
 }
 

@@ -87,8 +87,8 @@ impl Twilio {
         let body = wire::patiently(until, error::pause_of_start, || {
             self.call(Method::POST, "/Verifications", form, until)
         });
-        let verification: Verification = serde_json::from_slice(&body.await?).map_err(|_| wire::lost())?;
-        Ok(Sent { handle: verification.sid })
+        let verification: Verification = wire::read(&body.await?)?;
+        Ok(Sent { handle: wire::handle(&verification.sid).ok_or_else(wire::lost)? })
     }
 
     async fn judge(
@@ -106,7 +106,7 @@ impl Twilio {
             Ok(body) => body,
             Err(error) => return error::on_check(error),
         };
-        let verification: Verification = serde_json::from_slice(&body).map_err(|_| wire::lost())?;
+        let verification: Verification = wire::read(&body)?;
         Ok(match verification.status.as_str() {
             "approved" => Verdict::Approved,
             "max_attempts_reached" => Verdict::TooManyChecks,
@@ -117,7 +117,7 @@ impl Twilio {
 
     async fn ask_service(&self) -> Result<Terms, VerifierError> {
         let body = self.call(Method::GET, "", &[], self.wire.deadline()).await?;
-        let service: Service = serde_json::from_slice(&body).map_err(|_| wire::lost())?;
+        let service: Service = wire::read(&body)?;
         if let Some(length) = service.code_length.filter(|length| (4..=10).contains(length)) {
             self.code_length.store(length, Ordering::Relaxed);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{Trouble, VerifierError};
@@ -176,6 +177,20 @@ pub(super) const fn lost() -> VerifierError {
     VerifierError { trouble: Trouble::Ambiguous, code: None, status: None, retry_after: None }
 }
 
+/// A document as it must be: an object. serde reads a struct from an array too, by the order of its members.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, VerifierError> {
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(lost());
+    }
+    serde_json::from_slice(body).map_err(|_| lost())
+}
+
+/// A provider's name for a code, if it is one: it becomes part of an address.
+pub(super) fn handle(text: &str) -> Option<String> {
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    fits.then(|| text.to_owned())
+}
+
 /// Seconds, a date, or a word that means nothing (RFC 9110 section 10.2.3). A date counts from the answer's own.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -247,6 +262,30 @@ mod tests {
         .await;
         assert_eq!((answer, calls), (Err(busy), 2));
         assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    }
+
+    #[test]
+    fn what_would_leave_its_place_in_an_address_is_no_name() {
+        assert!(handle("c11236f4-00bf-4b89-84ba-88b25df97315").is_some());
+        assert!(handle("abcdef0123456789abcdef0123456789").is_some());
+        for text in ["", "../x", "a/b", "a?b", "a b", "%2e", &"a".repeat(65)] {
+            assert_eq!(handle(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_an_object_is_an_answer() {
+        #[derive(serde::Deserialize, Debug, PartialEq)]
+        struct Answer {
+            status: String,
+        }
+        let read = |text: &str| read::<Answer>(text.as_bytes()).map(|answer| answer.status);
+        assert_eq!(read(r#" {"status":"approved"}"#).unwrap(), "approved");
+        for text in
+            ["", r#"["approved"]"#, r#""approved""#, r#"{"status":"approved","status":"approved"}"#, "{"]
+        {
+            assert_eq!(read(text), Err(lost()), "{text}");
+        }
     }
 
     #[test]

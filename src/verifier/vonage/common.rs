@@ -50,12 +50,6 @@ pub(super) fn second(first: Channel, offered: &[Channel]) -> Channel {
     offered.iter().copied().find(|other| *other != first).unwrap_or(first)
 }
 
-/// Its name for a request, if it is one: it becomes part of an address.
-pub(super) fn handle(text: &str) -> Option<String> {
-    let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    fits.then(|| text.to_owned())
-}
-
 /// Sixteen random bytes, in hexadecimal digits.
 pub(super) fn random_id() -> String {
     hexadecimal(&crypto::random::<16>())
@@ -102,15 +96,6 @@ mod tests {
         assert_eq!(second(Whatsapp, &[Call, Whatsapp, Sms]), Call);
         assert_eq!(second(Sms, &[Sms]), Sms);
         assert_eq!(second(Call, &[]), Call);
-    }
-
-    #[test]
-    fn what_would_leave_its_place_in_an_address_is_no_name() {
-        assert!(handle("c11236f4-00bf-4b89-84ba-88b25df97315").is_some());
-        assert!(handle("abcdef0123456789abcdef0123456789").is_some());
-        for text in ["", "../x", "a/b", "a?b", "a b", "%2e", &"a".repeat(65)] {
-            assert_eq!(handle(text), None, "{text}");
-        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl VonageV1 {
     async fn judge(&self, handle: &str, code: &Code) -> Result<Verdict, VerifierError> {
         let (until, fields) = (self.wire.deadline(), &[("request_id", handle), ("code", code.digits())]);
         let check = || self.call("/check", fields, until);
-        let reply = wire::patiently(until, wire::pause_of_check, || check()).await?;
+        let reply = wire::patiently(until, wire::pause_of_check, check).await?;
         error::on_check(&reply)
     }
 
@@ -168,7 +168,7 @@ impl Requests for VonageV1 {
                 _ => Err(error::of_reply(&reply)),
             }
         };
-        wire::patiently(until, wire::pause_of_unprocessed, || advance()).await
+        wire::patiently(until, wire::pause_of_unprocessed, advance).await
     }
 
     async fn forget(&self, handle: &str, until: Instant) -> Result<(), VerifierError> {

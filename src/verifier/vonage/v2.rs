@@ -132,9 +132,8 @@ impl Vonage {
     async fn ask(&self, workflow: &Value, until: Instant) -> Result<Started, VerifierError> {
         let answer = self.call(Method::POST, "", Some(workflow), until).await?;
         if answer.status.is_success() {
-            let request = serde_json::from_slice(&answer.body).ok();
-            let handle = request.and_then(|request: Request| common::handle(&request.request_id));
-            return handle.map(Started::Sent).ok_or_else(wire::lost);
+            let request: Request = wire::read(&answer.body)?;
+            return wire::handle(&request.request_id).map(Started::Sent).ok_or_else(wire::lost);
         }
         let error = error::of_answer(&answer);
         if error.trouble == Trouble::InFlight {
@@ -147,7 +146,7 @@ impl Vonage {
         let (until, path) = (self.wire.deadline(), format!("/{handle}"));
         let body = &json!({ "code": code.digits() });
         let check = || self.call(Method::POST, &path, Some(body), until);
-        verdict(&wire::patiently(until, wire::pause_of_check, || check()).await?)
+        verdict(&wire::patiently(until, wire::pause_of_check, check).await?)
     }
 }
 
@@ -177,7 +176,7 @@ impl Requests for Vonage {
                 _ => Err(error::of_answer(&answer)),
             }
         };
-        wire::patiently(until, wire::pause_of_unprocessed, || advance()).await
+        wire::patiently(until, wire::pause_of_unprocessed, advance).await
     }
 
     async fn forget(&self, handle: &str, until: Instant) -> Result<(), VerifierError> {
@@ -194,7 +193,7 @@ fn verdict(answer: &Raw) -> Result<Verdict, VerifierError> {
     if !answer.status.is_success() {
         return error::on_check(error::of_answer(answer));
     }
-    let checked: Checked = serde_json::from_slice(&answer.body).map_err(|_| wire::lost())?;
+    let checked: Checked = wire::read(&answer.body)?;
     match checked.status.as_str() {
         "completed" | "complete" => Ok(Verdict::Approved),
         _ => Err(wire::lost()),

@@ -1,9 +1,9 @@
 //! A reply of Verify v1.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::verifier::VerifierError;
-use crate::verifier::vonage::common;
 use crate::verifier::wire::{self, Raw};
 
 /// As far as it is of use. What its text says is not kept: it can hold the number.
@@ -15,21 +15,30 @@ pub(super) struct Reply {
     pub(super) names_the_number: bool,
 }
 
+/// Whatever types its fields have; one that is there twice says nothing.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Body {
+    status: Value,
+    request_id: Value,
+    error_text: Value,
+}
+
 impl Reply {
     /// A reply without a number for what it came to says nothing.
     pub(super) fn read(answer: &Raw) -> Result<Self, VerifierError> {
-        let body: Value = serde_json::from_slice(&answer.body).map_err(|_| wire::lost())?;
-        let status = match &body["status"] {
+        let body: Body = wire::read(&answer.body)?;
+        let status = match &body.status {
             // Nothing but 0 is 0.
             Value::String(text) => text.parse().ok().filter(|status: &u32| status.to_string() == *text),
             Value::Number(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
-        let text = body["error_text"].as_str().unwrap_or_default();
+        let text = body.error_text.as_str().unwrap_or_default();
         let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         Ok(Self {
             status: status.ok_or_else(wire::lost)?,
-            request_id: body["request_id"].as_str().and_then(common::handle),
+            request_id: body.request_id.as_str().and_then(wire::handle),
             names_the_number: words.any(|word| word == "number"),
         })
     }
@@ -67,6 +76,8 @@ mod tests {
             r#"{"status":-1}"#,
             r#"{"status":0.5}"#,
             r#"{"status":"0"#,
+            r#"["0"]"#,
+            r#"{"status":"5","status":"0"}"#,
         ] {
             assert_eq!(read(garbled), Err(Trouble::Ambiguous), "{garbled}");
         }

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::common;
 use crate::domain::challenge::Verdict;
 use crate::verifier::wire::{self, Raw};
 use crate::verifier::{Trouble, VerifierError};
@@ -25,7 +24,7 @@ pub(super) fn of_answer(answer: &Raw) -> VerifierError {
 /// The name of the request that is under way, in the refusal of another.
 pub(super) fn live_request(answer: &Raw) -> Option<String> {
     let problem: Value = serde_json::from_slice(&answer.body).ok()?;
-    common::handle(problem["request_id"].as_str()?)
+    wire::handle(problem["request_id"].as_str()?)
 }
 
 /// The end of `type`; hosts and paths before it have changed over time.
