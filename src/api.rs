@@ -150,7 +150,7 @@ const fn word(cause: &Cause) -> &'static str {
         Cause::AlreadyUsed => "already_used",
         Cause::Unknown => "unknown_request",
         Cause::Channel => "channel_not_offered",
-        Cause::ProviderDown => "provider_unavailable",
+        Cause::ProviderDown(_) | Cause::NotChecked(_) => "provider_unavailable",
         Cause::ProviderBusy(_) => "provider_busy",
         Cause::SendingClosed(_) => "sending_closed",
         Cause::Store(_) => "store_unavailable",

@@ -93,7 +93,7 @@ pub enum UserChange {
     SetPhone(PhoneNumber),
     /// They are shut out.
     Disable,
-    /// They are let in again, and their wrong codes are forgotten.
+    /// They are let in again, and their wrong codes, starts and messages are forgotten.
     Enable,
     /// They are forgotten.
     Remove,
@@ -137,6 +137,8 @@ pub struct Reservation {
     pub real: bool,
     /// Whether it is the first of its challenge.
     pub first: bool,
+    /// Whose it is.
+    pub subject: Subject,
     /// When its challenge began.
     pub began_at: Timestamp,
     /// The budgets of the gateway.
@@ -155,9 +157,10 @@ impl Reservation {
         self.gateway.iter().chain(&self.user)
     }
 
-    /// Of it what is not the user's own.
-    pub fn of_the_gateway(self) -> Self {
-        Self { user: Vec::new(), ..self }
+    /// What is the gateway's, and what is the user's own.
+    pub fn split(self) -> (Self, Self) {
+        let own = Self { real: false, gateway: Vec::new(), prefix: None, ..self.clone() };
+        (Self { user: Vec::new(), ..self }, own)
     }
 
     /// The budgets it is counted in.
@@ -171,9 +174,9 @@ impl Reservation {
 pub struct SpendStatus {
     /// Messages counted in each of the budgets that were asked for.
     pub used: Vec<u32>,
-    /// Challenges whose code was sent, of the window that counts.
+    /// Users to whom a code was sent, within the window that counts.
     pub sent: u32,
-    /// How many of their codes were typed.
+    /// How many of them typed one.
     pub entered: u32,
     /// The guards that closed sending, and until when.
     pub closures: Vec<(String, Timestamp)>,
@@ -313,8 +316,9 @@ pub trait Store: Debug + Send + Sync {
         spends: Vec<Spend>,
         now: Timestamp,
     ) -> Answer<'_, Result<Challenge, Refused>>;
-    /// Records what became of the last message, for this challenge and those that joined it.
-    fn record_delivery(&self, id: ChallengeId, delivered: Delivered) -> Answer<'_, ()>;
+    /// Records what became of the message sent at that moment, for this challenge and those that joined it; nothing when
+    /// another was sent since.
+    fn record_delivery(&self, id: ChallengeId, sent_at: Timestamp, delivered: Delivered) -> Answer<'_, ()>;
     /// The last message did not go out, whoever it was for: a later one leaves the challenge as it was before, the
     /// first one ends it and those that joined it.
     fn undo_sending(&self, id: ChallengeId, before: Option<Challenge>) -> Answer<'_, ()>;

@@ -32,12 +32,13 @@ CREATE TABLE budget (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX budget_by_end ON budget (forget_at);
 
--- Challenges by the minute they began in: how many codes went out, how many were typed.
+-- Whose codes went out for challenges that began in a minute, and whether one was typed.
 CREATE TABLE conversion (
-    minute  INTEGER PRIMARY KEY,
-    sent    INTEGER NOT NULL,
-    entered INTEGER NOT NULL
-) STRICT;
+    minute  INTEGER NOT NULL,
+    subject TEXT    NOT NULL,
+    entered INTEGER NOT NULL,
+    PRIMARY KEY (minute, subject)
+) STRICT, WITHOUT ROWID;
 
 -- A guard that closed sending, and until when.
 CREATE TABLE closure (
@@ -45,11 +46,12 @@ CREATE TABLE closure (
     until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What number intelligence said of a line, by a keyed hash of its number.
+-- What the number look-up said of a line, by a keyed hash of its number; of what a stranger typed, that they waited.
 CREATE TABLE line (
     number     TEXT    PRIMARY KEY,
     kind       TEXT,
     kind_at    INTEGER,
     swapped    INTEGER,
-    swapped_at INTEGER
+    swapped_at INTEGER,
+    in_vain_at INTEGER
 ) STRICT, WITHOUT ROWID;

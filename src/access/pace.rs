@@ -38,6 +38,11 @@ impl Pace {
         recent.push_back(took);
     }
 
+    /// Whether there was any.
+    pub fn knows(&self) -> bool {
+        !self.recent.lock().expect("nobody panics while holding it").is_empty()
+    }
+
     /// Waits as if a real call had begun at `since`.
     pub async fn imitate(&self, since: Instant) {
         let took = {

@@ -4,6 +4,7 @@
 //! and the recipient of a code only ever comes from the stored record.
 
 mod failure;
+mod fault;
 mod identify;
 mod pending;
 mod providers;
@@ -22,7 +23,6 @@ pub use identify::Identity;
 use super::addresses::Addresses;
 use super::keys::Keys;
 use super::lines::Lines;
-use super::pace::Pace;
 use super::spend_guard::SpendGuard;
 use crate::audit::Audit;
 use crate::clock::Clock;
@@ -98,7 +98,6 @@ impl SignIn {
             providers: providers.clone(),
             guard: guard.clone(),
             lines,
-            lines_pace: Pace::default(),
             writer: writer.clone(),
             challenge: settings.challenge.clone(),
         };

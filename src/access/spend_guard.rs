@@ -92,6 +92,7 @@ impl SpendGuard {
         Reservation {
             real: to.is_some(),
             first: challenge.sends == 1,
+            subject: challenge.subject.clone(),
             began_at: challenge.created_at,
             gateway: gateway_budgets(&self.settings, now).into(),
             user: user_budgets(&self.settings, &challenge.subject, now).into(),

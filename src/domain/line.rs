@@ -46,6 +46,8 @@ pub struct Line {
     pub kind: Option<(LineKind, Timestamp)>,
     /// Whether its SIM was swapped lately.
     pub swapped: Option<(bool, Timestamp)>,
+    /// When something of it was asked that was not known.
+    pub in_vain: Option<Timestamp>,
 }
 
 /// Why no code goes to a line.
@@ -102,7 +104,7 @@ mod tests {
     const THEN: Timestamp = Timestamp::from_unix(1_000);
 
     fn judge(kind: LineKind, offered: &[Channel]) -> Result<Channel, LineRefusal> {
-        Line { kind: Some((kind, THEN)), swapped: None }.judge(Channel::Sms, offered)
+        Line { kind: Some((kind, THEN)), ..Line::default() }.judge(Channel::Sms, offered)
     }
 
     #[test]
@@ -119,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_swapped_sim_gets_no_code_by_any_way() {
-        let line = Line { kind: Some((LineKind::Landline, THEN)), swapped: Some((true, THEN)) };
+        let line =
+            Line { kind: Some((LineKind::Landline, THEN)), swapped: Some((true, THEN)), in_vain: None };
         assert_eq!(line.judge(Channel::Call, BOTH), Err(LineRefusal::SimSwap));
         let line = Line { swapped: Some((false, THEN)), ..line };
         assert_eq!(line.judge(Channel::Sms, BOTH), Ok(Channel::Call));

@@ -137,7 +137,8 @@ impl Desk {
             | Cause::Expired
             | Cause::Unknown
             | Cause::Channel
-            | Cause::ProviderDown
+            | Cause::ProviderDown(_)
+            | Cause::NotChecked(_)
             | Cause::ProviderBusy(_)
             | Cause::SendingClosed(_)
             | Cause::Store(_) => self.show_failure(before, &failure.cause, return_to).await,

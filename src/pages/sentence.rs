@@ -35,7 +35,10 @@ impl Pages {
             Cause::AlreadyUsed => words.text("message.already_used"),
             Cause::Unknown => words.text("message.unknown_challenge"),
             Cause::Channel => words.text("problem.400.explanation"),
-            Cause::ProviderDown => words.text("message.provider_down"),
+            Cause::ProviderDown(None) => words.text("message.provider_down"),
+            Cause::ProviderDown(Some(wait)) => self.waiting("message.provider_resting", *wait),
+            Cause::NotChecked(None) => words.text("message.not_checked"),
+            Cause::NotChecked(Some(wait)) => self.waiting("message.not_checked_wait", *wait),
             Cause::Store(_) => words.text("problem.store_unavailable.explanation"),
         };
         Message::error(text)
@@ -67,8 +70,10 @@ pub(crate) const fn status(cause: &Cause) -> StatusCode {
         | Cause::ResendTooSoon(_)
         | Cause::TooManyFailures(_)
         | Cause::TooManyChecks(_) => StatusCode::TOO_MANY_REQUESTS,
-        Cause::ProviderDown | Cause::ProviderBusy(_) | Cause::SendingClosed(_) | Cause::Store(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Cause::ProviderDown(_)
+        | Cause::NotChecked(_)
+        | Cause::ProviderBusy(_)
+        | Cause::SendingClosed(_)
+        | Cause::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -147,8 +147,8 @@ impl Store for Sqlite {
         self.write(move |t| challenges::resend(t, id, channel, pacing, &spends, now))
     }
 
-    fn record_delivery(&self, id: ChallengeId, delivered: Delivered) -> Answer<'_, ()> {
-        self.write(move |t| challenges::record_delivery(t, id, &delivered))
+    fn record_delivery(&self, id: ChallengeId, sent_at: Timestamp, delivered: Delivered) -> Answer<'_, ()> {
+        self.write(move |t| challenges::record_delivery(t, id, sent_at, &delivered))
     }
 
     fn undo_sending(&self, id: ChallengeId, before: Option<Challenge>) -> Answer<'_, ()> {
@@ -271,6 +271,7 @@ impl Store for Sqlite {
             Ok(challenges::purge(t, now)?
                 + sessions::purge(t, now)?
                 + spend::purge(t, now)?
+                + lines::purge(t, now)?
                 + keys::purge_keys(t, now, key_lifetime)?)
         })
     }

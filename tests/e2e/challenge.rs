@@ -140,7 +140,7 @@ async fn a_provider_that_is_down_is_named_and_a_code_sent_before_stays_good() {
     page.expect(503, "Codes cannot be sent at the moment");
     page.expect(503, "one-time-code");
     let page = browser.verify(&code).await;
-    page.expect(503, "Codes cannot be sent at the moment");
+    page.expect(503, "Your code could not be checked just now");
     is_on_record(&mut scene, &page, "check_failed").await;
     assert!(!browser.is_in().await);
     scene.simulator.clear_faults().await;

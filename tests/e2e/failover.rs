@@ -10,7 +10,6 @@ const GENEROUS: &str = "[limits]\nstarts_per_number = \"100/1h\"\nstarts_per_use
                         starts_per_address = \"1000/1m\"\nchecks_per_address = \"1000/1m\"\n";
 
 const DOWN: &str = "Codes cannot be sent at the moment";
-const BUSY: &str = "The service that sends codes is busy";
 const UNTOLD: &str = "If this number is known here, a code was sent by text";
 const UNCONFIRMED: &str = "We could not confirm that the message went out. If a code arrives, it works";
 
@@ -220,7 +219,7 @@ async fn a_challenge_remembers_who_holds_its_code() {
     let code = two.first.code(&to).await;
     two.first.fault(fault("any", "503")).await;
     let checks = two.calls("/VerificationCheck").await.1;
-    late.verify(&code).await.expect(503, DOWN);
+    late.verify(&code).await.expect(503, "Your code could not be checked just now");
     assert!(!late.is_in().await);
     assert_eq!(two.calls("/VerificationCheck").await.1, checks);
     two.first.clear_faults().await;
@@ -274,14 +273,14 @@ async fn when_all_are_down_everybody_is_told_the_same() {
     }
     let calls = two.calls("/Verifications").await;
     let [stranger, known] = [two.browser().start(STRANGER).await, two.browser().start(&number(5)).await];
-    known.expect(503, BUSY);
+    known.expect(503, DOWN);
     assert!((1..=10).contains(&known.retry_after()), "{known:#?}");
     assert_eq!(stranger.normal(), known.normal());
     assert!(stranger.retry_after().abs_diff(known.retry_after()) <= 1);
     let program = two.browser();
     for phone in [number(6), number(106)] {
         let page = program.api("request", &json!({"phoneNumber": phone})).await;
-        assert_eq!((page.status.as_u16(), page.json()), (503, json!({"error": "provider_busy"})));
+        assert_eq!((page.status.as_u16(), page.json()), (503, json!({"error": "provider_unavailable"})));
     }
     assert_eq!(two.calls("/Verifications").await, calls, "nobody is asked while they rest");
     let failed = two.house.details("send_failed");

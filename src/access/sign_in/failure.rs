@@ -72,9 +72,12 @@ pub enum Cause {
     /// This way of sending is not offered.
     #[error("a channel that is not offered")]
     Channel,
-    /// Nobody sends codes at the moment.
+    /// Nobody sends codes at the moment; for so long, where that is known.
     #[error("the provider cannot be used")]
-    ProviderDown,
+    ProviderDown(Option<Duration>),
+    /// The code could not be checked; it may be typed once more, after so long where that is known.
+    #[error("the code could not be checked")]
+    NotChecked(Option<Duration>),
     /// The provider wants to be left alone for a while.
     #[error("the provider is busy")]
     ProviderBusy(Duration),
@@ -97,6 +100,7 @@ impl Cause {
             | Self::TooManyChecks(wait)
             | Self::ProviderBusy(wait)
             | Self::SendingClosed(wait) => Some(*wait),
+            Self::ProviderDown(wait) | Self::NotChecked(wait) => *wait,
             Self::Phone(_)
             | Self::Region
             | Self::NumberKind
@@ -108,7 +112,6 @@ impl Cause {
             | Self::AlreadyUsed
             | Self::Unknown
             | Self::Channel
-            | Self::ProviderDown
             | Self::Store(_) => None,
         }
     }
@@ -131,7 +134,9 @@ impl Cause {
             | Self::MalformedCode(_)
             | Self::Unknown
             | Self::Channel => Some(What::InputRefused),
-            Self::ProviderDown | Self::ProviderBusy(_) | Self::SendingClosed(_) => None,
+            Self::ProviderDown(_) | Self::NotChecked(_) | Self::ProviderBusy(_) | Self::SendingClosed(_) => {
+                None
+            }
         }
     }
 }

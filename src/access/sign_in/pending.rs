@@ -101,9 +101,9 @@ mod tests {
         let (second, third) = (wait(), wait());
         tokio::task::yield_now().await;
         assert!(!second.is_finished());
-        first.end(Some(Cause::ProviderDown));
+        first.end(Some(Cause::ProviderDown(None)));
         for heard in [second, third] {
-            assert!(matches!(heard.await.unwrap(), Some(Cause::ProviderDown)));
+            assert!(matches!(heard.await.unwrap(), Some(Cause::ProviderDown(None))));
         }
         assert!(pending.of(&alice).is_none());
     }

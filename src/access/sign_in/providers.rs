@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::fault::Fault;
 use crate::access::pace::Pace;
 use crate::domain::challenge::{Challenge, Code, Verdict};
 use crate::domain::channel::Channel;
@@ -18,47 +19,31 @@ use crate::verifier::{Scope, Terms, Trouble, Verifier, VerifierError};
 #[derive(Debug)]
 pub(super) struct Providers {
     failover: Arc<Failover>,
-    starts: Operation,
-    checks: HashMap<String, Operation>,
-    health: HashMap<String, Health>,
+    /// How long it takes to have a code sent, and to have the one under way sent once more.
+    starts: Pace,
+    resends: Pace,
+    mirrors: HashMap<String, Mirror>,
 }
 
-/// What one provider last said when it was only asked whether it is there.
-type Health = Mutex<Option<(Instant, Result<(), VerifierError>)>>;
-
-/// What strangers must see of one kind of call: how long it takes, and trouble that is everybody's.
+/// What strangers must see of one provider.
 #[derive(Debug, Default)]
-struct Operation {
+struct Mirror {
+    starts: Fault,
+    checks: Fault,
+    /// How long a check takes.
     pace: Pace,
-    trouble: std::sync::Mutex<Option<(Instant, VerifierError)>>,
+    /// What it last said when it was only asked whether it is there.
+    health: Mutex<Option<(Instant, Result<(), VerifierError>)>>,
 }
 
 /// For so long one answer about its health serves all strangers: they cannot be used to flood it.
 const HEALTH_SERVES: Duration = Duration::from_secs(2);
-/// For so long, or until a call of the same kind succeeds, strangers meet the trouble a known person met.
-const TROUBLE_LASTS: Duration = Duration::from_secs(60);
-
-impl Operation {
-    /// A real call began at `since` and came to this.
-    fn note(&self, since: Instant, error: Option<&VerifierError>) {
-        self.pace.note(since.elapsed());
-        let shared = |error: &&VerifierError| !error.trouble.is_healthy();
-        let trouble = error.filter(shared).map(|error| (Instant::now(), error.clone()));
-        *self.trouble.lock().expect("nobody panics while holding it") = trouble;
-    }
-
-    fn trouble(&self) -> Option<VerifierError> {
-        let trouble = self.trouble.lock().expect("nobody panics while holding it");
-        trouble.as_ref().filter(|(at, _)| at.elapsed() < TROUBLE_LASTS).map(|(_, error)| error.clone())
-    }
-}
 
 impl Providers {
     pub(super) fn new(failover: Arc<Failover>) -> Self {
-        let names = || failover.providers().map(|provider| provider.name().to_owned());
-        let checks = names().map(|name| (name, Operation::default())).collect();
-        let health = names().map(|name| (name, Health::default())).collect();
-        Self { starts: Operation::default(), checks, health, failover }
+        let mirror = |provider: &Arc<dyn Verifier>| (provider.name().to_owned(), Mirror::default());
+        let mirrors = failover.providers().map(mirror).collect();
+        Self { starts: Pace::default(), resends: Pace::default(), mirrors, failover }
     }
 
     pub(super) fn terms(&self) -> Terms {
@@ -90,38 +75,44 @@ impl Providers {
         under_way: Option<UnderWay<'_>>,
         since: Instant,
     ) -> Vec<Attempt> {
+        let pace = if under_way.is_some() { &self.resends } else { &self.starts };
         let attempts = self.failover.start(to, channel, under_way).await;
+        for Attempt { provider, result } in &attempts {
+            if let Some(mirror) = self.mirrors.get(provider) {
+                mirror.starts.note(result.as_ref().err());
+            }
+        }
         let error = attempts.last().and_then(|last| last.result.as_ref().err());
-        // While all rest nobody was asked: it says nothing of how long they take, and ends at a known moment.
+        // While all rest nobody was asked: it says nothing of how long they take.
         if error.is_none_or(|error| error.trouble != Trouble::Resting) {
-            self.starts.note(since, error);
+            pace.note(since.elapsed());
         }
         attempts
     }
 
-    /// The same, by those that come after a provider which does not send to this number.
-    pub(super) async fn start_after(
+    /// The same, by the others than a provider which does not send to this number.
+    pub(super) async fn start_elsewhere(
         &self,
-        provider: &str,
+        than: &str,
         to: &PhoneNumber,
         channel: Channel,
     ) -> Vec<Attempt> {
-        self.failover.start_after(provider, to, channel).await
+        self.failover.start_elsewhere(than, to, channel).await
     }
 
-    /// What a stranger gets: who would send, or the trouble that is everybody's, in the time a start takes.
+    /// What a stranger gets: who would send, or the trouble that is everybody's, in the time a start takes; `again` when
+    /// they would have a code under way.
     pub(super) async fn pretend_start(
         &self,
         channel: Channel,
+        again: bool,
         since: Instant,
     ) -> Result<String, VerifierError> {
         // While all rest a known person waits for nobody either.
         let able = self.failover.would_ask(channel)?;
-        let answer = match self.starts.trouble() {
-            Some(error) => Err(error),
-            None => self.would_start(able).await,
-        };
-        self.starts.pace.imitate(since).await;
+        let answer = self.would_start(able).await;
+        let pace = if again && self.resends.knows() { &self.resends } else { &self.starts };
+        pace.imitate(since).await;
         answer
     }
 
@@ -129,7 +120,8 @@ impl Providers {
     async fn would_start(&self, able: Vec<&Arc<dyn Verifier>>) -> Result<String, VerifierError> {
         let mut trouble = VerifierError::down();
         for provider in able {
-            match self.health(&**provider).await {
+            let Some(mirror) = self.mirrors.get(provider.name()) else { continue };
+            match mirror.starts.judge(self.health(&**provider, mirror).await) {
                 Ok(()) => return Ok(provider.name().to_owned()),
                 Err(error) if error.trouble.scope() == Scope::Provider => trouble = error,
                 Err(error) => return Err(error),
@@ -146,8 +138,9 @@ impl Providers {
     ) -> Result<Verdict, VerifierError> {
         let since = Instant::now();
         let result = self.failover.check(holder, to, code).await;
-        if let Some(checks) = self.checks.get(&holder.provider) {
-            checks.note(since, result.as_ref().err());
+        if let Some(mirror) = self.mirrors.get(&holder.provider) {
+            mirror.checks.note(result.as_ref().err());
+            mirror.pace.note(since.elapsed());
         }
         result
     }
@@ -160,23 +153,26 @@ impl Providers {
         let Some(provider) = named.or_else(|| self.failover.providers().next()) else {
             return Ok(Verdict::WrongCode);
         };
-        let Some(checks) = self.checks.get(provider.name()) else { return Ok(Verdict::WrongCode) };
-        let answer = match checks.trouble() {
-            Some(error) => Err(error),
-            None => self.health(&**provider).await,
-        };
-        checks.pace.imitate(since).await;
+        let Some(mirror) = self.mirrors.get(provider.name()) else { return Ok(Verdict::WrongCode) };
+        let answer = mirror.checks.judge(self.health(&**provider, mirror).await);
+        mirror.pace.imitate(since).await;
         answer.map(|()| Verdict::WrongCode)
     }
 
-    /// The holder's name for a code, after a start whose answer was lost.
+    /// Whether the holder's name for a code was lost with the answer to its start, and a check needs it.
+    pub(super) fn is_lost(&self, holder: &Holder) -> bool {
+        self.failover.is_lost(holder)
+    }
+
+    /// Asks for the name that was lost.
     pub(super) async fn recover(
         &self,
         holder: &Holder,
         to: &PhoneNumber,
         channel: Channel,
-    ) -> Result<Option<Holder>, VerifierError> {
-        self.failover.recover(holder, to, channel).await
+    ) -> Result<Holder, VerifierError> {
+        let sent = self.failover.recover(holder, to, channel).await?;
+        Ok(Holder { provider: holder.provider.clone(), handle: Some(sent.handle) })
     }
 
     pub(super) async fn cancel(&self, holder: &Holder) -> Result<(), VerifierError> {
@@ -190,10 +186,9 @@ impl Providers {
             .any(|provider| provider.name() == holder.provider && provider.goes_on_by_itself())
     }
 
-    async fn health(&self, provider: &dyn Verifier) -> Result<(), VerifierError> {
-        let Some(known) = self.health.get(provider.name()) else { return Ok(()) };
+    async fn health(&self, provider: &dyn Verifier, mirror: &Mirror) -> Result<(), VerifierError> {
         // Held while asking: those who come meanwhile wait for the same answer.
-        let mut known = known.lock().await;
+        let mut known = mirror.health.lock().await;
         if let Some((_, health)) = known.as_ref().filter(|(at, _)| at.elapsed() < HEALTH_SERVES) {
             return health.clone();
         }
@@ -203,10 +198,8 @@ impl Providers {
             Err(error) if !error.trouble.is_healthy() => Err(error),
             Ok(_) | Err(_) => Ok(()),
         };
-        self.starts.pace.note_first(since.elapsed());
-        if let Some(checks) = self.checks.get(provider.name()) {
-            checks.pace.note_first(since.elapsed());
-        }
+        self.starts.note_first(since.elapsed());
+        mirror.pace.note_first(since.elapsed());
         *known = Some((Instant::now(), asked.clone()));
         asked
     }

@@ -11,13 +11,11 @@ use super::Cause;
 use super::providers::Providers;
 use super::trail::{Trail, Writer, call};
 use crate::access::lines::Lines;
-use crate::access::pace::Pace;
 use crate::access::spend_guard::SpendGuard;
 use crate::config;
 use crate::domain::challenge::Challenge;
 use crate::domain::channel::Channel;
 use crate::domain::event::What;
-use crate::domain::line::LineRefusal;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::sending::{Delivery, Holder, Prospect};
 use crate::domain::spend::{Guard, Stop};
@@ -31,8 +29,6 @@ pub(super) struct Sender {
     pub(super) providers: Arc<Providers>,
     pub(super) guard: Arc<SpendGuard>,
     pub(super) lines: Lines,
-    /// How long it takes to learn what kind of line a number is.
-    pub(super) lines_pace: Pace,
     pub(super) writer: Writer,
     pub(super) challenge: config::Challenge,
 }
@@ -70,8 +66,8 @@ struct Asked {
 /// Who may still send to a number that was refused.
 #[derive(Debug)]
 enum Others {
-    /// Those that come after this one.
-    After(String),
+    /// All but this one.
+    Than(String),
     /// Nobody: all would say the same.
     Nobody,
 }
@@ -97,8 +93,9 @@ impl Sender {
     async fn try_send(self: &Arc<Self>, order: Order, trail: &Trail) -> Result<Challenge, Cause> {
         let since = Instant::now();
         // What is wrong with one number is told to nobody but the trail: it is then pretended for, like a stranger.
-        let fitting = self.fitting(&order.challenge, order.to.clone(), since, trail).await?;
-        let (fitting, reserved) = self.reserve(&order.challenge, fitting, trail).await?;
+        let served = self.served(order.to.clone(), trail).await;
+        let (counted, reserved) = self.reserve(&order.challenge, served, trail).await?;
+        let (fitting, reserved) = self.fitting(&order.challenge, counted, reserved, trail).await?;
         let message = fitting.map(|(to, channel)| Message {
             challenge: order.challenge.clone(),
             channel,
@@ -107,11 +104,11 @@ impl Sender {
         });
         let asked = match &message {
             Some(message) => self.ask(message, &order, since).await,
-            None => self.pretend(&order.challenge, since).await,
+            None => self.pretend(&order, since).await,
         };
         match asked {
             Ok(Asked { delivered, others }) => {
-                self.store.record_delivery(order.challenge.id, delivered.clone()).await?;
+                self.record(&order.challenge, delivered.clone()).await?;
                 if let Some((message, others)) = message.zip(others) {
                     // Not waited for: how long it takes would tell that the number is known.
                     tokio::spawn(self.clone().ask_others(message, others, reserved));
@@ -125,41 +122,61 @@ impl Sender {
         }
     }
 
-    /// Whom the code goes to and how, as far as the number allows; a stranger's takes as long.
+    async fn record(&self, challenge: &Challenge, delivered: Delivered) -> Result<(), StoreError> {
+        self.store.record_delivery(challenge.id, challenge.sent_at, delivered).await
+    }
+
+    /// Whom the code goes to, if their country is served.
+    async fn served(&self, to: Option<PhoneNumber>, trail: &Trail) -> Option<PhoneNumber> {
+        let to = to?;
+        if self.is_served(&to).await {
+            return Some(to);
+        }
+        self.stopped(Guard::Country, trail).await;
+        None
+    }
+
+    /// How the code goes to the number, as far as its line allows; a stranger's takes as long. It is counted already,
+    /// since asking about a line costs money as well; where nothing is sent the gateway gets its part back.
     async fn fitting(
         &self,
         challenge: &Challenge,
         to: Option<PhoneNumber>,
-        since: Instant,
+        reserved: Reservation,
         trail: &Trail,
-    ) -> Result<Option<(PhoneNumber, Channel)>, Cause> {
+    ) -> Result<(Option<(PhoneNumber, Channel)>, Reservation), Cause> {
         let Some(to) = to else {
-            self.lines_pace.imitate(since).await;
-            return Ok(None);
+            self.lines.pretend(&challenge.subject, self.writer.now()).await?;
+            return Ok((None, reserved));
         };
-        if !self.is_served(&to).await {
-            self.stopped(Guard::Country, trail).await;
-            return Ok(None);
+        if let Some(channel) = self.line(challenge, &to, trail).await? {
+            return Ok((Some((to, channel)), reserved));
         }
+        let (gateways, own) = reserved.split();
+        self.guard.refund(gateways).await?;
+        Ok((None, own))
+    }
+
+    /// The channel that the line allows, if any.
+    async fn line(
+        &self,
+        challenge: &Challenge,
+        to: &PhoneNumber,
+        trail: &Trail,
+    ) -> Result<Option<Channel>, StoreError> {
         let (asked, offered) = (challenge.channel, &self.challenge.channels);
-        let judged = self.lines.judge(&to, asked, offered, self.writer.now()).await?;
-        self.lines_pace.note(since.elapsed());
-        match judged {
-            Ok(channel) if channel == asked => Ok(Some((to, channel))),
+        match self.lines.judge(to, asked, offered, self.writer.now()).await? {
+            Ok(channel) if channel == asked => Ok(Some(channel)),
             Ok(channel) => {
                 let detail = format!("a landline gets a {}", channel.as_str());
                 self.writer.note(What::NumberRefused, trail, detail).await;
-                Ok(Some((to, channel)))
+                Ok(Some(channel))
             }
             Err(refusal) => {
-                self.refused(refusal, trail).await;
+                self.writer.note(What::NumberRefused, trail, refusal.as_str()).await;
                 Ok(None)
             }
         }
-    }
-
-    async fn refused(&self, refusal: LineRefusal, trail: &Trail) {
-        self.writer.note(What::NumberRefused, trail, refusal.as_str()).await;
     }
 
     /// Whether the number is of a country that codes go to. What was typed has been looked at before; a number that
@@ -180,12 +197,11 @@ impl Sender {
     async fn reserve(
         &self,
         challenge: &Challenge,
-        fitting: Option<(PhoneNumber, Channel)>,
+        to: Option<PhoneNumber>,
         trail: &Trail,
-    ) -> Result<(Option<(PhoneNumber, Channel)>, Reservation), Cause> {
-        let to = fitting.as_ref().map(|(to, _)| to);
-        let stop = match self.count(challenge, to, trail).await? {
-            Ok(reserved) => return Ok((fitting, reserved)),
+    ) -> Result<(Option<PhoneNumber>, Reservation), Cause> {
+        let stop = match self.count(challenge, to.as_ref(), trail).await? {
+            Ok(reserved) => return Ok((to, reserved)),
             Err(stop) => stop,
         };
         if let Some(cause) = told(stop) {
@@ -220,7 +236,7 @@ impl Sender {
         let live = order.challenge.holder.as_ref().filter(|_| order.challenge.delivery != Delivery::Pending);
         let under_way = live.or(order.old.as_ref()).map(|holder| self.under_way(holder, message, order));
         let attempts = self.providers.start(&message.to, message.channel, under_way, since).await;
-        self.record(message, &attempts).await;
+        self.note(message, &attempts).await;
         let Some(Attempt { provider, result }) = attempts.into_iter().last() else {
             return Err(VerifierError::down());
         };
@@ -236,7 +252,7 @@ impl Sender {
         }
         let others = match error.trouble.scope() {
             Scope::Provider | Scope::Unknown => return Err(error),
-            Scope::NumberHere => Others::After(provider.clone()),
+            Scope::NumberHere => Others::Than(provider.clone()),
             Scope::Number => Others::Nobody,
         };
         let delivered = if live.is_some() {
@@ -258,27 +274,27 @@ impl Sender {
         UnderWay { holder, channel, age }
     }
 
-    /// A provider does not send to this number: those that come after it may, and else nothing went out.
+    /// A provider does not send to this number: others may, and else nothing went out.
     async fn ask_others(self: Arc<Self>, message: Message, others: Others, reserved: Reservation) {
         let attempts = match others {
-            Others::After(provider) => {
-                self.providers.start_after(&provider, &message.to, message.channel).await
+            Others::Than(provider) => {
+                self.providers.start_elsewhere(&provider, &message.to, message.channel).await
             }
             Others::Nobody => Vec::new(),
         };
-        self.record(&message, &attempts).await;
+        self.note(&message, &attempts).await;
         let last = attempts.into_iter().last().map(|attempt| (attempt.provider, attempt.result));
         let settled = match last {
             Some((provider, Ok(sent))) => {
                 let delivered = self.delivered(provider, Some(sent.handle));
-                self.store.record_delivery(message.challenge.id, delivered).await
+                self.record(&message.challenge, delivered).await
             }
             Some((provider, Err(error))) if error.trouble.scope() == Scope::Unknown => {
                 let delivered = self.delivered(provider, None);
-                self.store.record_delivery(message.challenge.id, delivered).await
+                self.record(&message.challenge, delivered).await
             }
             // The user's own budget is not given back, as a stranger's is not: their next start would tell.
-            Some((_, Err(_))) | None => self.guard.refund(reserved.of_the_gateway()).await,
+            Some((_, Err(_))) | None => self.guard.refund(reserved.split().0).await,
         };
         if let Err(error) = settled {
             tracing::error!(%error, "what became of a message could not be written down");
@@ -286,8 +302,11 @@ impl Sender {
     }
 
     /// What a stranger gets: a challenge of whoever would have sent.
-    async fn pretend(&self, challenge: &Challenge, since: Instant) -> Result<Asked, VerifierError> {
-        let (delivery, provider) = match self.providers.pretend_start(challenge.channel, since).await {
+    async fn pretend(&self, order: &Order, since: Instant) -> Result<Asked, VerifierError> {
+        let challenge = &order.challenge;
+        let again = challenge.delivery != Delivery::Pending || order.old.is_some();
+        let pretended = self.providers.pretend_start(challenge.channel, again, since).await;
+        let (delivery, provider) = match pretended {
             Ok(provider) => (Delivery::Sent, Some(provider)),
             Err(error) if error.trouble.scope() == Scope::Unknown => (Delivery::Unconfirmed, None),
             Err(error) => return Err(error),
@@ -311,7 +330,7 @@ impl Sender {
         Delivered { delivery: Delivery::Sent, prospect: Prospect::Open, holder, code_length }
     }
 
-    async fn record(&self, message: &Message, attempts: &[Attempt]) {
+    async fn note(&self, message: &Message, attempts: &[Attempt]) {
         let of = Challenge { channel: message.channel, ..message.challenge.clone() };
         for Attempt { provider, result } in attempts {
             let by = format!("{provider} {}", message.channel.as_str());
@@ -323,6 +342,54 @@ impl Sender {
             };
             self.writer.note_call(what, &message.trail, detail, call(&of, &holder, outcome)).await;
         }
+    }
+
+    /// Asks for a name that was lost with the answer to a start: what the person holds may be right all the same. The
+    /// provider may send again, so it is counted like a message.
+    pub(super) async fn recover(
+        &self,
+        challenge: Challenge,
+        to: &PhoneNumber,
+        trail: &Trail,
+    ) -> Result<Result<Challenge, VerifierError>, Cause> {
+        let lost = challenge.holder.clone().filter(|holder| self.providers.is_lost(holder));
+        let Some(holder) = lost else { return Ok(Ok(challenge)) };
+        let reserved = match self.count(&challenge, Some(to), trail).await? {
+            Ok(reserved) => reserved,
+            Err(stop) => return told(stop).map_or(Ok(Err(VerifierError::down())), Err),
+        };
+        let recovered = match self.line(&challenge, to, trail).await? {
+            Some(channel) => (channel, self.providers.recover(&holder, to, channel).await),
+            None => (challenge.channel, Err(VerifierError::down())),
+        };
+        match recovered {
+            (channel, Ok(found)) => Ok(Ok(self.found(challenge, channel, found, trail).await?)),
+            (_, Err(error)) => {
+                if error.trouble.scope() != Scope::Unknown {
+                    self.guard.refund(reserved).await?;
+                }
+                Ok(Err(error))
+            }
+        }
+    }
+
+    async fn found(
+        &self,
+        challenge: Challenge,
+        channel: Channel,
+        holder: Holder,
+        trail: &Trail,
+    ) -> Result<Challenge, StoreError> {
+        let by = format!("{} {}: found again", holder.provider, channel.as_str());
+        self.writer.note_call(What::CodeSent, trail, by, call(&challenge, &holder, "sent")).await;
+        let delivered = Delivered {
+            delivery: Delivery::Sent,
+            prospect: Prospect::Open,
+            holder: Some(holder.clone()),
+            code_length: None,
+        };
+        self.record(&challenge, delivered).await?;
+        Ok(Challenge { holder: Some(holder), ..challenge })
     }
 
     /// Has providers that would go on by themselves forget the codes nobody typed. What fails is tried again.
@@ -375,7 +442,8 @@ const A_WHILE: Duration = Duration::from_secs(30);
 /// Trouble that is the same whoever asks.
 pub(super) fn told_of(error: &VerifierError) -> Cause {
     match error.trouble {
-        Trouble::Throttled | Trouble::Resting => Cause::ProviderBusy(error.retry_after.unwrap_or(A_WHILE)),
+        Trouble::Throttled => Cause::ProviderBusy(error.retry_after.unwrap_or(A_WHILE)),
+        Trouble::Resting => Cause::ProviderDown(error.retry_after),
         Trouble::TooManySends
         | Trouble::InFlight
         | Trouble::InvalidNumber
@@ -384,7 +452,7 @@ pub(super) fn told_of(error: &VerifierError) -> Cause {
         | Trouble::Refused
         | Trouble::Configuration
         | Trouble::Down
-        | Trouble::Ambiguous => Cause::ProviderDown,
+        | Trouble::Ambiguous => Cause::ProviderDown(None),
     }
 }
 

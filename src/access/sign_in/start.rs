@@ -51,10 +51,11 @@ impl SignIn {
     ) -> Result<Challenge, Cause> {
         let who = self.identify(identity, trail).await?;
         trail.user = who.name.clone();
-        let new = self.new_challenge(&who, return_to, trail.reference);
-        let (now, subject) = (new.created_at, who.subject);
+        let subject = who.subject.clone();
         let turn = self.pending.in_turn(&subject).await;
         let first = self.pending.of(&subject);
+        let new = self.new_challenge(&who, return_to, trail.reference);
+        let now = new.created_at;
         let opened = self.parts.store.open_challenge(new, who.spends, now).await?;
         match opened.map_err(Cause::TooManyRequests)? {
             Opened::Joined(challenge) => {
@@ -91,7 +92,7 @@ impl SignIn {
             return Err(cause);
         }
         let now = self.parts.store.challenge(challenge.id).await?.unwrap_or(challenge);
-        if now.state == State::Unsent { Err(Cause::ProviderDown) } else { Ok(now) }
+        if now.state == State::Unsent { Err(Cause::ProviderDown(None)) } else { Ok(now) }
     }
 
     fn new_challenge(&self, who: &Identified, return_to: ReturnTo, reference: Reference) -> Challenge {
@@ -181,9 +182,9 @@ impl SignIn {
             return Err(Cause::Channel);
         }
         let (spends, to) = self.again(&of).await?;
-        let (now, subject) = (self.parts.clock.now(), of.subject.clone());
+        let subject = of.subject.clone();
         let turn = self.pending.in_turn(&subject).await;
-        let first = self.pending.of(&subject);
+        let (first, now) = (self.pending.of(&subject), self.parts.clock.now());
         let old = of.holder.clone();
         let (challenge, before) = match of.usable(now) {
             // Its time or its tries are over, but the person is the same: they need not type their number again.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::sender::told_of;
 use super::start::cause_of;
 use super::trail::call;
 use super::{Cause, Failure, SignIn, SignedIn, Trail};
@@ -14,8 +13,8 @@ use crate::crypto;
 use crate::domain::challenge::{Approval, Challenge, Code, State, Verdict};
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, SessionId};
-use crate::domain::sending::{Delivery, Holder, Prospect};
-use crate::store::{Delivered, NewSession, StoreError, UserKey};
+use crate::domain::sending::Prospect;
+use crate::store::{NewSession, UserKey};
 use crate::verifier::VerifierError;
 
 impl SignIn {
@@ -81,33 +80,13 @@ impl SignIn {
             let answer = self.providers.pretend_check(challenge.holder.as_ref()).await;
             return Ok((challenge, answer));
         };
-        // After a start whose answer was lost, what the person holds may be right all the same.
-        let (challenge, holder) = match self.providers.recover(&holder, &to, challenge.channel).await {
-            Ok(Some(found)) => (self.recovered(challenge, &found, trail).await?, found),
-            Ok(None) => (challenge, holder),
+        let challenge = match self.sender.recover(challenge.clone(), &to, trail).await? {
+            Ok(found) => found,
             Err(error) => return Ok((challenge, Err(error))),
         };
+        let holder = challenge.holder.clone().unwrap_or(holder);
         let answer = self.providers.check(&holder, &to, code).await;
         Ok((challenge, answer))
-    }
-
-    /// The holder was asked for its name for a code whose start had no answer.
-    async fn recovered(
-        &self,
-        challenge: Challenge,
-        found: &Holder,
-        trail: &Trail,
-    ) -> Result<Challenge, StoreError> {
-        let by = format!("{} {}: found again", found.provider, challenge.channel.as_str());
-        self.writer.note_call(What::CodeSent, trail, by, call(&challenge, found, "sent")).await;
-        let delivered = Delivered {
-            delivery: Delivery::Sent,
-            prospect: Prospect::Open,
-            holder: Some(found.clone()),
-            code_length: None,
-        };
-        self.parts.store.record_delivery(challenge.id, delivered).await?;
-        Ok(Challenge { holder: Some(found.clone()), ..challenge })
     }
 
     async fn let_in(
@@ -194,6 +173,6 @@ impl SignIn {
             None => self.writer.note(What::CheckFailed, trail, error.to_string()).await,
         }
         self.parts.store.refund_failure(challenge.subject.clone()).await?;
-        Ok(told_of(error))
+        Ok(Cause::NotChecked(error.retry_after))
     }
 }

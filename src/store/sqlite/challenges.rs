@@ -46,8 +46,11 @@ pub(super) fn open(
         new.prospect = earlier.prospect;
         new.last = earlier.last;
         new.holder.clone_from(&earlier.holder);
+        new.sends = earlier.sends;
     }
-    let Some(earlier) = earlier.filter(|earlier| earlier.joins(new.channel, now)) else {
+    let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.joins(new.channel, now)) else {
+        // The same code once more: the pause before the next grows as it would for one who asks for another.
+        new.sends = earlier.as_ref().map_or(1, |earlier| earlier.sends + 1);
         insert(t, &new)?;
         return Ok(Ok(Opened::Send(new)));
     };
@@ -107,28 +110,49 @@ pub(super) fn resend(
     if let Err(closed) = found.usable(now) {
         return Ok(Err(Refused::Closed(closed)));
     }
-    let wait = found.resend_wait(channel, now, pacing);
+    // Whoever shares the code got the last one, or waits for it: two tabs do not send twice as often.
+    let newest = newest_sending(t, &found)?;
+    let wait = newest.resend_wait(channel, now, pacing);
     if !wait.is_zero() {
         return Ok(Err(Refused::TooOften(wait)));
     }
     if let Err(wait) = spend(t, spends, now)? {
         return Ok(Err(Refused::TooOften(wait)));
     }
-    if found.ends_with(channel, now, pacing) {
+    if newest.ends_with(channel, now, pacing) {
         let statement = format!("UPDATE challenge SET last = 1 WHERE {SAME_CODE}");
         t.prepare_cached(&statement)?.execute([id.to_string()])?;
     }
-    let statement = "UPDATE challenge SET channel = ?, sent_at = ?, sends = sends + 1 WHERE id = ?";
-    t.prepare_cached(statement)?.execute(params![channel.as_str(), now.unix(), id.to_string()])?;
+    let statement = "UPDATE challenge SET channel = ?, sent_at = ?, sends = ? WHERE id = ?";
+    let (channel, sends) = (channel.as_str(), newest.sends + 1);
+    t.prepare_cached(statement)?.execute(params![channel, now.unix(), sends, id.to_string()])?;
     Ok(find(t, id)?.ok_or(Refused::Unknown))
+}
+
+/// The challenge as it would be had it been sent by itself what was last sent of its code.
+fn newest_sending(t: &Transaction<'_>, of: &Challenge) -> Result<Challenge, StoreError> {
+    let statement =
+        format!("SELECT * FROM challenge WHERE {SAME_CODE} ORDER BY sent_at DESC, sends DESC LIMIT 1");
+    let newest = one(&mut t.prepare_cached(&statement)?, [of.id.to_string()], challenge)?;
+    Ok(newest.map_or_else(
+        || of.clone(),
+        |newest| Challenge {
+            sent_at: newest.sent_at,
+            sends: newest.sends.max(of.sends),
+            channel: newest.channel,
+            ..of.clone()
+        },
+    ))
 }
 
 pub(super) fn record_delivery(
     t: &Transaction<'_>,
     id: ChallengeId,
+    sent_at: Timestamp,
     delivered: &Delivered,
 ) -> Result<(), StoreError> {
-    let Some(found) = find(t, id)? else { return Ok(()) };
+    // One that was sent later has a word of its own.
+    let Some(found) = find(t, id)?.filter(|found| found.sent_at == sent_at) else { return Ok(()) };
     let statement = "UPDATE challenge SET delivery = ?, prospect = ? \
                      WHERE subject = ? AND state = 'open' AND sent_at = ? AND prospect <> 'used'";
     t.prepare_cached(statement)?.execute(params![
@@ -159,7 +183,7 @@ pub(super) fn undo_sending(
 ) -> Result<(), StoreError> {
     let Some(before) = before else {
         let statement = "UPDATE challenge SET state = 'unsent' WHERE (subject, sent_at) = \
-                         (SELECT subject, sent_at FROM challenge WHERE id = ?1) AND state = 'open' AND sends = 1";
+                         (SELECT subject, sent_at FROM challenge WHERE id = ?1) AND state = 'open' AND created_at >= sent_at";
         t.prepare_cached(statement)?.execute([id.to_string()])?;
         return Ok(());
     };
@@ -176,14 +200,16 @@ pub(super) fn undo_sending(
 }
 
 pub(super) fn abandoned(t: &Transaction<'_>, now: Timestamp) -> Result<Vec<(Holder, Reference)>, StoreError> {
-    let statement = "SELECT provider, handle, min(reference) AS reference FROM challenge WHERE expires_at <= ? \
-                     AND released = 0 AND handle IS NOT NULL AND state IN ('open', 'cancelled') \
+    // After half an hour the provider is done with it, too.
+    let oldest = now - Duration::from_secs(1_800);
+    let statement = "SELECT provider, handle, min(reference) AS reference FROM challenge \
+                     WHERE expires_at BETWEEN ? AND ? AND released = 0 AND handle IS NOT NULL AND state IN ('open', 'cancelled') \
                      GROUP BY provider, handle LIMIT 100";
     let read = |row: &rusqlite::Row<'_>| {
         let holder = Holder { provider: row.get("provider")?, handle: row.get("handle")? };
         Ok((holder, parse(row, "reference")?))
     };
-    all(&mut t.prepare_cached(statement)?, [now.unix()], read)
+    all(&mut t.prepare_cached(statement)?, [oldest.unix(), now.unix()], read)
 }
 
 pub(super) fn release(t: &Transaction<'_>, holder: &Holder) -> Result<(), StoreError> {
@@ -284,7 +310,7 @@ pub(super) fn accept(
     let statement = format!("UPDATE challenge SET prospect = 'used' WHERE {SAME_CODE}");
     t.prepare_cached(&statement)?.execute([approval.challenge().to_string()])?;
     succeed(t, found.id, now)?;
-    super::spend::entered(t, approval.began_at())?;
+    super::spend::entered(t, &Subject::user(found.id), approval.began_at())?;
     let session = Session {
         id: new.id,
         user_id: found.id,

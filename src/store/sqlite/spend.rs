@@ -6,6 +6,7 @@ use rusqlite::{Transaction, params};
 
 use super::rates;
 use super::rows::{all, one};
+use crate::domain::challenge::Subject;
 use crate::domain::spend::{Budget, Conversion, Guard, Stop, minute};
 use crate::domain::time::Timestamp;
 use crate::store::{Reservation, SpendStatus, StoreError};
@@ -33,7 +34,7 @@ pub(super) fn reserve(
         add(t, budget, 1)?;
     }
     if wanted.real && wanted.first {
-        tally(t, wanted.began_at, "sent", 1)?;
+        tally(t, &wanted.subject, wanted.began_at, false)?;
     }
     Ok(Ok(()))
 }
@@ -47,14 +48,15 @@ pub(super) fn refund(t: &Transaction<'_>, taken: &Reservation) -> Result<(), Sto
         rates::refund(t, prefix)?;
     }
     if taken.real && taken.first {
-        tally(t, taken.began_at, "sent", -1)?;
+        let statement = "DELETE FROM conversion WHERE minute = ? AND subject = ? AND entered = 0";
+        t.prepare_cached(statement)?.execute(params![minute(taken.began_at), taken.subject.as_str()])?;
     }
     Ok(())
 }
 
 /// A code was typed: it counts in the minute its challenge began in.
-pub(super) fn entered(t: &Transaction<'_>, began_at: Timestamp) -> Result<(), StoreError> {
-    tally(t, began_at, "entered", 1)
+pub(super) fn entered(t: &Transaction<'_>, subject: &Subject, began_at: Timestamp) -> Result<(), StoreError> {
+    tally(t, subject, began_at, true)
 }
 
 pub(super) fn status(
@@ -110,8 +112,9 @@ fn closed(t: &Transaction<'_>, wanted: &Reservation, now: Timestamp) -> Result<O
 }
 
 fn converted(t: &Transaction<'_>, rule: &Conversion, now: Timestamp) -> Result<(u32, u32), StoreError> {
-    let statement = "SELECT coalesce(sum(sent), 0), coalesce(sum(entered), 0) FROM conversion \
-                     WHERE minute BETWEEN ? AND ?";
+    // Each of them once: a few numbers that somebody knows and starts again and again must not close sending.
+    let statement = "SELECT count(DISTINCT subject), count(DISTINCT subject) FILTER (WHERE entered = 1) \
+                     FROM conversion WHERE minute BETWEEN ? AND ?";
     let (first, last) = rule.minutes(now);
     let mut statement = t.prepare_cached(statement)?;
     Ok(statement.query_row([first, last], |row| Ok((row.get(0)?, row.get(1)?)))?)
@@ -129,11 +132,14 @@ fn add(t: &Transaction<'_>, budget: &Budget, by: i64) -> Result<(), StoreError> 
     Ok(())
 }
 
-fn tally(t: &Transaction<'_>, began_at: Timestamp, column: &str, by: i64) -> Result<(), StoreError> {
-    let minute = minute(began_at);
-    t.prepare_cached("INSERT OR IGNORE INTO conversion (minute, sent, entered) VALUES (?, 0, 0)")?
-        .execute([minute])?;
-    let statement = format!("UPDATE conversion SET {column} = max({column} + ?, 0) WHERE minute = ?");
-    t.prepare_cached(&statement)?.execute([by, minute])?;
+fn tally(
+    t: &Transaction<'_>,
+    subject: &Subject,
+    began_at: Timestamp,
+    entered: bool,
+) -> Result<(), StoreError> {
+    let statement = "INSERT INTO conversion (minute, subject, entered) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT DO UPDATE SET entered = max(entered, ?3)";
+    t.prepare_cached(statement)?.execute(params![minute(began_at), subject.as_str(), entered])?;
     Ok(())
 }
