@@ -152,5 +152,15 @@ async fn what_happens_without_an_answer_is_the_operators_choice() {
         is(&scene, 1, json!({"type": "mobile", "error_code": 60600})).await;
         scene.house.sql("UPDATE challenge SET sent_at = sent_at - 60");
         assert_eq!(start(&scene, 1).await.0.len(), sent * 2, "{choice}");
+        // It is asked again an hour later only: each question costs money.
+        let asked = look_ups(&scene).await;
+        scene.house.sql("UPDATE challenge SET sent_at = sent_at - 60");
+        assert_eq!(start(&scene, 1).await.0.len(), sent * 3, "{choice}");
+        assert_eq!(look_ups(&scene).await, asked, "{choice}");
+        scene.house.sql(
+            "UPDATE challenge SET sent_at = sent_at - 60; UPDATE line SET in_vain_at = in_vain_at - 3600",
+        );
+        start(&scene, 1).await;
+        assert_eq!(look_ups(&scene).await, asked + 1, "{choice}");
     }
 }

@@ -103,6 +103,34 @@ async fn another_process_ends_sessions_of_a_running_gateway() {
     assert_eq!(scene.simulator.messages().await.len(), messages, "nobody is sent a code who was removed");
 }
 
+#[tokio::test]
+async fn lesson_37_a_code_of_the_old_phone_opens_nothing() {
+    let scene = Scene::start("[challenge]\nidentify_by = \"name\"\n").await;
+    let start = async |browser: &Browser| {
+        browser.submit("/.vestibule/challenge/start", &[("name", "alice")]).await.status
+    };
+    // Whoever has the old phone has codes: under way, and given up.
+    for gives_up in [false, true] {
+        let (thief, old) = (scene.browser(), if gives_up { "+14155550177" } else { ALICE });
+        assert_eq!(start(&thief).await, 303);
+        let code = scene.simulator.code(old).await;
+        if gives_up {
+            thief.submit("/.vestibule/challenge/cancel", &[]).await;
+        }
+        let new = if gives_up { "+14155550188" } else { "+14155550177" };
+        scene.house.run(&["user", "set-phone", "alice", new]);
+        thief.verify(&code).await;
+        assert!(!thief.is_in().await);
+        let again = scene.browser();
+        assert_eq!(start(&again).await, 303);
+        assert_eq!(scene.simulator.sent_to(new).await, 1, "the new phone has its own");
+        again.verify(&code).await;
+        assert!(!again.is_in().await, "a new start does not revive it");
+        again.verify(&scene.simulator.code(new).await).await;
+        assert!(again.is_in().await);
+    }
+}
+
 fn kid(browser: &Browser) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -243,8 +243,57 @@ async fn lesson_47_when_few_codes_come_back_sending_closes() {
     scene.house.sql(&older(10));
     assert_eq!(scene.browser().start(&number(10)).await.status, 303);
     // What was sent longer ago than the window says nothing any more.
-    scene.house.sql("DELETE FROM conversion; INSERT INTO conversion SELECT strftime('%s') / 60 - 70, 100, 0");
+    scene.house.sql("DELETE FROM conversion; INSERT INTO conversion SELECT strftime('%s') / 60 - 70, 'user:' || id, 0 FROM user");
     assert_eq!(scene.browser().start(&number(11)).await.status, 303);
+}
+
+#[tokio::test]
+async fn lesson_47_a_few_numbers_that_somebody_knows_do_not_close_sending() {
+    let scene = scene("conversion_least_sent = 3\nmessages_per_prefix = \"1000/1h\"", 4).await;
+    for _ in 0..4 {
+        for n in 0..2 {
+            assert_eq!(scene.browser().start(&number(n)).await.status, 303);
+        }
+        scene.house.sql("UPDATE conversion SET minute = minute - 6; UPDATE challenge SET sent_at = sent_at - 700, expires_at = expires_at - 700");
+    }
+    assert_eq!(scene.simulator.messages().await.len(), 8);
+    // Each counts once; the third and fourth make it three.
+    for n in 2..4 {
+        assert_eq!(scene.browser().start(&number(n)).await.status, 303);
+    }
+    scene.house.sql("UPDATE conversion SET minute = minute - 6");
+    scene.browser().start(&number(0)).await.expect(503, CLOSED);
+}
+
+#[tokio::test]
+async fn enabling_a_user_gives_them_their_messages_back() {
+    let mut scene =
+        Scene::start("[spend]\nmessages_per_user_and_day = 1\n[limits]\nstarts_per_user = \"1/1h\"").await;
+    assert_eq!(scene.browser().start(ALICE).await.status, 303);
+    scene.house.sql("UPDATE challenge SET sent_at = sent_at - 60");
+    scene.browser().start(ALICE).await.expect(429, MANY);
+    scene.house.run(&["user", "enable", "alice"]);
+    assert_eq!(scene.browser().start(ALICE).await.status, 303);
+    assert_eq!(scene.simulator.sent_to(ALICE).await, 2);
+    scene.house.sql("UPDATE challenge SET sent_at = sent_at - 60; DELETE FROM spend");
+    scene.browser().start(ALICE).await.expect(429, MANY);
+    stopped(&mut scene, "messages_per_user_and_day", 1).await;
+}
+
+#[tokio::test]
+async fn two_tabs_of_one_code_share_the_pause_between_messages() {
+    let scene = scene("", 1).await;
+    let (one, other) = (scene.browser(), scene.browser());
+    for tab in [&one, &other] {
+        assert_eq!(tab.start(&number(0)).await.status, 303);
+    }
+    assert_eq!(one.resend("call").await.status, 303);
+    assert_eq!(other.resend("call").await.status, 429, "what the other tab was sent serves it too");
+    scene.house.sql("UPDATE challenge SET sent_at = sent_at - 45");
+    assert_eq!(other.resend("sms").await.status, 429, "the pause has grown for both");
+    scene.house.sql("UPDATE challenge SET sent_at = sent_at - 45");
+    assert_eq!(other.resend("sms").await.status, 303);
+    assert_eq!(scene.simulator.messages().await.len(), 3);
 }
 
 #[tokio::test]
