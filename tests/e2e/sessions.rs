@@ -3,6 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::common::{ALICE, BOB, Browser, Gateway, House, Scene, eventually, read};
 
 const REFUSED_WITHIN: Duration = Duration::from_secs(1);
@@ -121,6 +123,13 @@ async fn lesson_37_a_code_of_the_old_phone_opens_nothing() {
         scene.house.run(&["user", "set-phone", "alice", new]);
         thief.verify(&code).await;
         assert!(!thief.is_in().await);
+        // Also where none reaches the new one.
+        scene.simulator.fault(json!({"on": "start", "fault": "60410", "times": 1})).await;
+        let refused = scene.browser();
+        assert_eq!(start(&refused).await, 303);
+        refused.verify(&code).await;
+        assert!(!refused.is_in().await, "where nothing was sent no code is right");
+        scene.house.sql("UPDATE challenge SET sent_at = sent_at - 60");
         let again = scene.browser();
         assert_eq!(start(&again).await, 303);
         assert_eq!(scene.simulator.sent_to(new).await, 1, "the new phone has its own");
