@@ -1,5 +1,8 @@
 //! Wiring: the only room that knows every concrete type.
 
+mod greeting;
+mod household;
+
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
@@ -7,11 +10,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::MissedTickBehavior;
 
+use self::greeting::greet_all;
+use self::household::{Household, keep_house};
 use crate::access::keys::{Keys, KeysError};
 use crate::access::lines::Lines;
 use crate::access::sessions::Sessions;
@@ -29,12 +33,12 @@ use crate::proxy::Proxy;
 use crate::server::{front, listener, observe, tls};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
+use crate::verifier::Verifier;
 use crate::verifier::failover::Failover;
 use crate::verifier::lookup::Lookup;
 use crate::verifier::twilio::Twilio;
 use crate::verifier::vonage::v1::VonageV1;
 use crate::verifier::vonage::v2::{self, Vonage};
-use crate::verifier::{Trouble, Verifier};
 
 /// Why the gateway cannot start, in words that name the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -148,18 +152,6 @@ pub struct Gateway {
     drain: watch::Sender<bool>,
     sessions: Arc<Sessions>,
 }
-
-/// Changes of other processes are heard of this often; a revocation must take effect within a second.
-const LISTEN_EVERY: Duration = Duration::from_millis(250);
-/// When sessions were last used is written down this often.
-const TIDY_EVERY: Duration = Duration::from_secs(10);
-/// Codes that nobody typed are looked for this often.
-const RELEASE_EVERY: Duration = Duration::from_secs(10);
-const PURGE_EVERY: Duration = Duration::from_secs(60);
-/// A purge that removed so many may have left some.
-const FULL_BATCH: usize = 1_000;
-/// How long the start waits for the provider to say how long its codes are.
-const PROBE: Duration = Duration::from_secs(5);
 
 impl Gateway {
     /// Starts a gateway: everything that can fail has been tried when this returns.
@@ -331,120 +323,4 @@ fn observe(
         }
     }
     Ok(())
-}
-
-/// Asks the providers whether they know us, and how long their codes are. The gateway starts all the same: people with
-/// a session must not be shut out because a provider is down.
-async fn greet_all(failover: &Failover) {
-    let greetings = failover.providers().map(|provider| async {
-        let greeted = tokio::time::timeout(PROBE, greet(&**provider)).await;
-        if greeted.is_err() {
-            let name = provider.name();
-            tracing::warn!(provider = name, "the provider does not answer; codes may not go out");
-        }
-    });
-    futures_util::future::join_all(greetings).await;
-    let lengths: Vec<u8> = failover.providers().map(|provider| provider.terms().code_length).collect();
-    if lengths.windows(2).any(|pair| pair[0] != pair[1]) {
-        let remedy =
-            "set code_length in [[provider]], or the length in the Verify Service, so that they agree";
-        tracing::warn!(?lengths, remedy, "the providers' codes differ in length");
-    }
-}
-
-async fn greet(verifier: &dyn Verifier) {
-    let name = verifier.name();
-    match verifier.probe().await {
-        Ok(terms) => {
-            tracing::info!(provider = name, code_length = terms.code_length, "the provider is there")
-        }
-        Err(error) if error.trouble == Trouble::Configuration => {
-            let remedy = "check its credentials in [[provider]]; until then it sends no codes";
-            tracing::error!(provider = name, %error, remedy, "the provider refuses us");
-        }
-        Err(error) => {
-            tracing::warn!(provider = name, %error, "the provider cannot be reached; codes may not go out")
-        }
-    }
-}
-
-/// What the household looks after.
-struct Household {
-    store: Arc<dyn Store>,
-    sessions: Arc<Sessions>,
-    keys: Arc<Keys>,
-    desk: Arc<Desk>,
-    clock: Arc<dyn Clock>,
-    /// The newest change before any session was in use.
-    known_change: i64,
-}
-
-fn keep_house(office: &Handle, household: Household, settings: &Settings) {
-    let Household { store, sessions, keys, desk, clock, known_change } = household;
-    office.spawn(listen_for_changes(store.clone(), sessions.clone(), keys, known_change));
-    let abandoned = desk.clone();
-    office.spawn(async move {
-        let mut ticks = tokio::time::interval(RELEASE_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            abandoned.sign_in.release_abandoned().await;
-        }
-    });
-    let tidy_clock = clock.clone();
-    office.spawn(async move {
-        let mut ticks = tokio::time::interval(TIDY_EVERY);
-        loop {
-            ticks.tick().await;
-            desk.sign_in.tidy();
-            if let Err(error) = sessions.tidy(tidy_clock.now()).await {
-                tracing::warn!(%error, "the last use of sessions could not be written down");
-            }
-        }
-    });
-    let key_lifetime = settings.session.absolute_timeout;
-    office.spawn(async move {
-        let mut ticks = tokio::time::interval(PURGE_EVERY);
-        loop {
-            ticks.tick().await;
-            // In small batches, so that nobody waits long behind one; again at once while there is more.
-            loop {
-                match store.purge(clock.now(), key_lifetime).await {
-                    Ok(gone) if gone >= FULL_BATCH => tokio::time::sleep(Duration::from_millis(100)).await,
-                    Ok(_) => break,
-                    Err(error) => break tracing::warn!(%error, "old records could not be purged"),
-                }
-            }
-        }
-    });
-}
-
-/// Reads on from the last change it knows of. A store that fails is asked again: nothing is missed meanwhile.
-async fn listen_for_changes(store: Arc<dyn Store>, sessions: Arc<Sessions>, keys: Arc<Keys>, mut known: i64) {
-    let mut ticks = tokio::time::interval(LISTEN_EVERY);
-    let mut reload_keys = false;
-    loop {
-        ticks.tick().await;
-        match store.changes_after(known).await {
-            Ok((number, changes)) => {
-                known = number;
-                if !changes.is_empty() {
-                    reload_keys |= sessions.hear(changes);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "changes cannot be read"),
-        }
-        // What fails is tried again with the next tick.
-        reload_keys = reload_keys && !reload(&keys).await;
-    }
-}
-
-/// Whether the keys were read.
-async fn reload(keys: &Keys) -> bool {
-    let reloaded = keys.reload().await;
-    match &reloaded {
-        Ok(()) => tracing::info!("the signing keys were read again"),
-        Err(error) => tracing::error!(%error, "the signing keys could not be read again; the old ones stay"),
-    }
-    reloaded.is_ok()
 }
