@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
-use self::greeting::greet_all;
+use self::greeting::{greet_again, greet_all};
 use self::household::{Household, keep_house};
 use crate::access::keys::{Keys, KeysError};
 use crate::access::lines::Lines;
@@ -169,46 +169,38 @@ impl Gateway {
             .build()
             .map_err(StartError::Threads)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let known_change = back_office.block_on(state.store.last_change()).map_err(KeysError::Store)?;
+        let store = state.store.clone();
+        let known_change = back_office.block_on(store.last_change()).map_err(KeysError::Store)?;
         let keys =
-            Arc::new(back_office.block_on(Keys::open(state.store.clone(), state.master.clone(), &*clock))?);
-        let sessions = Arc::new(Sessions::new(state.store.clone(), settings.session.idle_timeout));
+            Arc::new(back_office.block_on(Keys::open(store.clone(), state.master.clone(), &*clock))?);
+        let sessions = Arc::new(Sessions::new(store.clone(), settings.session.idle_timeout));
         let failover = Arc::new(failover(settings, clock.clone())?);
-        let lines = lines(settings, &state)?;
         let metrics = Metrics::new();
-        let audit = Audit::new(state.store.clone(), metrics.clone());
         let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand);
         let pages = Arc::new(pages.map_err(|error| StartError::Pages(error.to_string()))?);
+        let lines = lines(settings, &state)?;
         let parts = Parts {
-            store: state.store.clone(),
+            store: store.clone(),
             failover: failover.clone(),
             clock: clock.clone(),
             keys: keys.clone(),
             master: state.master,
-            audit: audit.clone(),
+            audit: Audit::new(store.clone(), metrics.clone()),
         };
         let desk = Arc::new(Desk {
+            audit: parts.audit.clone(),
             sign_in: SignIn::new(parts, lines, settings),
             sessions: sessions.clone(),
             pages: pages.clone(),
             cookies: Names::new(settings.server.public_url.secure),
             clock: clock.clone(),
-            audit,
         });
         let office = BackOffice::new(back_office.handle().clone(), desk.clone(), keys.clone());
         let site = Arc::new(Site::new(settings, pages, clock.clone()));
-
-        let (drain, draining) = watch::channel(false);
-        let terms = front::Terms {
-            site: site.clone(),
-            tls: settings.server.tls.as_ref().map(tls::acceptor).transpose()?,
-            connections: Arc::new(Semaphore::new(settings.server.max_connections)),
-            drain: draining,
-            drain_timeout: settings.server.drain_timeout,
-        };
+        let acceptor = settings.server.tls.as_ref().map(tls::acceptor).transpose()?;
         let (addresses, bound) = bind(settings)?;
         let observed = observe::Observed {
-            store: state.store.clone(),
+            store: store.clone(),
             failover: failover.clone(),
             metrics,
             spend: settings.spend,
@@ -217,36 +209,21 @@ impl Gateway {
         observe(settings, &back_office, observed)?;
         // The phone library compiles its tables on first use; nobody's first sign-in should pay for that.
         back_office.spawn_blocking(|| PhoneNumber::parse("+14155550100", None).map(|number| number.region()));
-        back_office.block_on(greet_all(&failover));
-        keep_house(
-            back_office.handle(),
-            Household {
-                store: state.store,
-                sessions: sessions.clone(),
-                keys,
-                desk,
-                clock: clock.clone(),
-                known_change,
-            },
-            settings,
-        );
+        let silent = back_office.block_on(greet_all(&failover));
+        back_office.spawn(greet_again(failover, silent));
+        let household =
+            Household { store, sessions: sessions.clone(), keys, desk, clock: clock.clone(), known_change };
+        keep_house(back_office.handle(), household, settings);
 
-        let threads = bound.into_iter().enumerate().map(|(number, bound)| {
-            let (settings, terms, office, clock) =
-                (settings.clone(), terms.clone(), office.clone(), clock.clone());
-            let serve = move || {
-                let make = || {
-                    Front::new(
-                        terms.site.clone(),
-                        Proxy::new(&settings.routes, terms.site.cookies, clock),
-                        office,
-                    )
-                };
-                front::run(bound, make, &terms)
-            };
-            thread::Builder::new().name(format!("front-{number}")).spawn(serve)
-        });
-        let fronts = threads.collect::<io::Result<Vec<_>>>().map_err(StartError::Threads)?;
+        let (drain, draining) = watch::channel(false);
+        let terms = front::Terms {
+            site,
+            tls: acceptor,
+            connections: Arc::new(Semaphore::new(settings.server.max_connections)),
+            drain: draining,
+            drain_timeout: settings.server.drain_timeout,
+        };
+        let fronts = fronts(settings, bound, &terms, &office, &clock).map_err(StartError::Threads)?;
         Ok(Self { addresses, back_office, fronts, drain, sessions })
     }
 
@@ -275,6 +252,29 @@ impl Gateway {
         }
         self.back_office.shutdown_timeout(Duration::from_secs(5));
     }
+}
+
+/// A thread of the front for each set of listeners.
+fn fronts(
+    settings: &Settings,
+    bound: Vec<Vec<listener::Bound>>,
+    terms: &front::Terms,
+    office: &BackOffice,
+    clock: &Arc<dyn Clock>,
+) -> io::Result<Vec<thread::JoinHandle<io::Result<()>>>> {
+    let spawn = |(number, bound): (usize, Vec<listener::Bound>)| {
+        let (settings, terms, office, clock) =
+            (settings.clone(), terms.clone(), office.clone(), clock.clone());
+        let serve = move || {
+            let make = || {
+                let proxy = Proxy::new(&settings.routes, terms.site.cookies, clock);
+                Front::new(terms.site.clone(), proxy, office)
+            };
+            front::run(bound, make, &terms)
+        };
+        thread::Builder::new().name(format!("front-{number}")).spawn(serve)
+    };
+    bound.into_iter().enumerate().map(spawn).collect()
 }
 
 /// One set of listeners for each thread.

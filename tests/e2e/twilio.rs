@@ -45,6 +45,20 @@ async fn the_length_of_a_code_is_the_services() {
 }
 
 #[tokio::test]
+async fn a_provider_that_was_away_at_the_start_is_asked_again_how_long_its_codes_are() {
+    let mut scene = Scene::with("", "", &["--code-length", "8"]).await;
+    scene.gateway.kill();
+    scene.simulator.fault(json!({"on": "service", "fault": "503", "times": 0})).await;
+    scene.gateway = Gateway::start(&scene.house);
+    scene.gateway.has_logged("the provider cannot be reached").await;
+    scene.simulator.clear_faults().await;
+    scene.gateway.has_logged("the provider is there").await;
+    let browser = scene.browser();
+    browser.start(ALICE).await;
+    browser.challenge().await.expect(200, "8-digit code");
+}
+
+#[tokio::test]
 async fn credentials_of_every_kind_from_every_place() {
     const SECRET: &str = "the-right-secret-of-this-account";
     let account = format!("SK{}", "3".repeat(32));
