@@ -30,6 +30,11 @@ impl Fault {
         *self.met() = met;
     }
 
+    /// Whether the last real call came to trouble that is everybody's.
+    pub(super) fn is_met(&self) -> bool {
+        self.met().is_some()
+    }
+
     /// What a call would come to, given what the provider says of its health.
     pub(super) fn judge(&self, health: Result<(), VerifierError>) -> Result<(), VerifierError> {
         let mut met = self.met();

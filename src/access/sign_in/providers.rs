@@ -69,7 +69,7 @@ impl Providers {
 
     /// Has a code sent, by the first provider that can. The work on it began at `since`.
     pub(super) async fn start(
-        &self,
+        self: &Arc<Self>,
         to: &PhoneNumber,
         channel: Channel,
         under_way: Option<UnderWay<'_>>,
@@ -80,6 +80,9 @@ impl Providers {
         for Attempt { provider, result } in &attempts {
             if let Some(mirror) = self.mirrors.get(provider) {
                 mirror.starts.note(result.as_ref().err());
+                if mirror.starts.is_met() {
+                    tokio::spawn(self.clone().look_at(provider.clone()));
+                }
             }
         }
         let error = attempts.last().and_then(|last| last.result.as_ref().err());
@@ -184,6 +187,15 @@ impl Providers {
         self.failover
             .providers()
             .any(|provider| provider.name() == holder.provider && provider.goes_on_by_itself())
+    }
+
+    /// Looks whether trouble that was just met shows as well when the provider is only asked whether it is there: if so,
+    /// strangers see it end.
+    async fn look_at(self: Arc<Self>, name: String) {
+        let provider = self.failover.providers().find(|provider| provider.name() == name);
+        if let Some((provider, mirror)) = provider.zip(self.mirrors.get(&name)) {
+            let _ = mirror.starts.judge(self.health(&**provider, mirror).await);
+        }
     }
 
     async fn health(&self, provider: &dyn Verifier, mirror: &Mirror) -> Result<(), VerifierError> {
