@@ -354,8 +354,8 @@ pub trait Store: Debug + Send + Sync {
     /// How full these budgets are, and what is closed.
     fn spend_status(&self, budgets: Vec<Budget>, rule: Conversion, now: Timestamp)
     -> Answer<'_, SpendStatus>;
-    /// Opens sending again; whether it was closed.
-    fn reopen_sending(&self) -> Answer<'_, bool>;
+    /// Opens sending again; whether it was closed. If not, nothing is changed.
+    fn reopen_sending(&self, now: Timestamp) -> Answer<'_, bool>;
     /// What is known of a line, by the keyed hash of its number.
     fn line(&self, number: String) -> Answer<'_, Line>;
     /// Keeps what was learned of a line.

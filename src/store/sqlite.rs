@@ -214,8 +214,8 @@ impl Store for Sqlite {
         self.read(move |t| spend::status(t, &budgets, &rule, now))
     }
 
-    fn reopen_sending(&self) -> Answer<'_, bool> {
-        self.write(spend::reopen)
+    fn reopen_sending(&self, now: Timestamp) -> Answer<'_, bool> {
+        self.write(move |t| spend::reopen(t, now))
     }
 
     fn line(&self, number: String) -> Answer<'_, Line> {
