@@ -59,9 +59,14 @@ async fn every_command_explains_itself_and_ends_as_agreed() {
     assert_eq!(house.json(&["check"]), json!({ "valid": true, "problems": [] }));
     ends(&house.command(&["audit", "tail", "--reference", "nonsense"]), 64, "it looks like K7QX-2MHD");
     ends(&house.command(&["session", "revoke", "nonsense"]), 64, "is no session id");
-    for command in
-        [&["user", "show", "nobody"][..], &["user", "remove", "nobody"], &["user", "enable", "nobody"]]
-    {
+    let revoke = vestibule(&["session", "revoke"]);
+    ends(&revoke, 64, "--user <NAME>|--all>");
+    for command in [
+        &["session", "revoke", "--user", "nobody"][..],
+        &["user", "show", "nobody"],
+        &["user", "remove", "nobody"],
+        &["user", "enable", "nobody"],
+    ] {
         ends(&house.command(command), 1, "there is no user nobody");
     }
     // Whoever stopped reading has seen enough; nobody panics.
