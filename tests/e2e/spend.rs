@@ -222,7 +222,7 @@ async fn lesson_47_numbers_that_begin_alike_and_nobody_is_told() {
 
 #[tokio::test]
 async fn lesson_47_when_few_codes_come_back_sending_closes() {
-    let rule = "conversion_least_sent = 5\nconversion_least_percent = 50\nclosed_for = \"20m\"";
+    let rule = "conversion_least_sent = 5\nconversion_least_percent = 50\nconversion_closed_for = \"20m\"";
     let mut scene = scene(rule, 12).await;
     let inside = scene.signed_in(&number(0)).await;
     let typing = scene.browser();
