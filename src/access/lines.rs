@@ -54,7 +54,7 @@ impl Lines {
                     line.swapped = line.swapped.or_else(|| learned.swapped.map(|swapped| (swapped, now)));
                     self.store.remember_line(key, line).await?;
                 }
-                Err(error) => tracing::warn!(%error, "number intelligence could not be asked"),
+                Err(error) => tracing::warn!(%error, "the number look-up could not be asked"),
             }
             let missing = (wants_kind && line.kind.is_none()) || (wants_swap && line.swapped.is_none());
             if missing && settings.on_failure == OnFailure::Refuse {
