@@ -56,9 +56,11 @@ fn contents(settings: &Settings) -> Vec<Problem> {
     let problem = |key: &str, error: &dyn std::fmt::Display| Problem::of_key(key, &error.to_string());
     let tls = tls.map(|error| problem("server.tls", &error));
     let pages = pages.map(|error| problem("challenge.templates", &error));
-    let providers = providers.map(|error| match &error {
-        StartError::PrivateKey(name) => Problem::of_key(&private_key_of(name, settings), app::NOT_A_KEY),
-        other => problem("provider", other),
+    let providers = providers.map(|error| {
+        if let StartError::PrivateKey(name) = &error {
+            return Problem::of_key(&private_key_of(name, settings), app::NOT_A_KEY);
+        }
+        problem("provider", &error)
     });
     tls.into_iter().chain(pages).chain(providers).collect()
 }
