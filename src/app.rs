@@ -67,9 +67,7 @@ pub enum StartError {
     )]
     Client(#[from] reqwest::Error),
     /// The key of the provider's application cannot be used.
-    #[error(
-        "private_key of provider {0} is no RSA private key in PEM; give the file that was made with the application"
-    )]
+    #[error("private_key of provider {0}: {NOT_A_KEY}")]
     PrivateKey(String),
     /// Somebody else listens there, or it is not allowed.
     #[error("cannot listen on {0}: {1}; stop what listens there, or choose another address")]
@@ -78,6 +76,10 @@ pub enum StartError {
     #[error("the system gives no threads: {0}")]
     Threads(io::Error),
 }
+
+/// What is wrong with a key that cannot sign, and what to give instead.
+pub const NOT_A_KEY: &str = "no RSA private key in PEM (unencrypted, 2048 bits or more); give the file that was made with \
+                             the application";
 
 /// What outlives a command: the store and the key that belongs to it.
 #[derive(Debug)]

@@ -241,6 +241,15 @@ pub struct StoredKey {
     pub retired_at: Option<Timestamp>,
 }
 
+/// What lines of the audit trail are about; what is `None` is anything.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// The help desk's reference.
+    pub reference: Option<Reference>,
+    /// The user; also one who is not there any more.
+    pub user: Option<UserName>,
+}
+
 /// A line of the audit trail as it was written.
 #[derive(Clone, Debug)]
 pub struct Recorded {
@@ -358,8 +367,8 @@ pub trait Store: Debug + Send + Sync {
     /// How full these budgets are, and what is closed.
     fn spend_status(&self, budgets: Vec<Budget>, rule: Conversion, now: Timestamp)
     -> Answer<'_, SpendStatus>;
-    /// Opens sending again; whether it was closed.
-    fn reopen_sending(&self) -> Answer<'_, bool>;
+    /// Opens sending again; whether it was closed. If not, nothing is changed.
+    fn reopen_sending(&self, now: Timestamp) -> Answer<'_, bool>;
     /// What is known of a line, by the keyed hash of its number.
     fn line(&self, number: String) -> Answer<'_, Line>;
     /// Keeps what was learned of a line.
@@ -385,8 +394,8 @@ pub trait Store: Debug + Send + Sync {
 
     /// Writes lines of the audit trail.
     fn append_audit(&self, events: Vec<Event>) -> Answer<'_, ()>;
-    /// The newest lines, oldest first, of one reference or of all.
-    fn audit(&self, reference: Option<String>, most: usize) -> Answer<'_, Vec<Recorded>>;
+    /// The newest lines about something, oldest first.
+    fn audit(&self, about: About, most: usize) -> Answer<'_, Vec<Recorded>>;
 
     /// Forgets some of what no rule needs any more: challenges and sessions over for a day, old spends, changes
     /// and keys. How many rows went.

@@ -8,6 +8,8 @@ use super::output::{self, moment};
 use super::state::Work;
 use super::{Common, Config, Failure};
 use crate::domain::id::Reference;
+use crate::domain::user::UserName;
+use crate::store::About;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,11 +20,16 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the newest lines, oldest first
-    #[command(after_help = "Examples:\n  vestibule audit tail\n  vestibule audit tail --reference K7QX-2MHD")]
+    #[command(
+        after_help = "Examples:\n  vestibule audit tail\n  vestibule audit tail --reference K7QX-2MHD\n  vestibule audit tail --user alice -n 200"
+    )]
     Tail {
         /// Only what belongs to this reference, as a page shows it
         #[arg(long, value_name = "REFERENCE")]
         reference: Option<String>,
+        /// Only what belongs to this user
+        #[arg(long, value_name = "NAME")]
+        user: Option<UserName>,
         /// How many lines at most
         #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
         lines: usize,
@@ -45,9 +52,9 @@ enum Command {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
-        Command::Tail { reference, lines, config, json } => {
+        Command::Tail { reference, user, lines, config, json } => {
             let reference = reference.as_deref().map(read).transpose()?;
-            tail(reference, *lines, config, *json)
+            tail(About { reference, user: user.clone() }, *lines, config, *json)
         }
         Command::Show { reference, common } => story::run(read(reference)?, common),
     }
@@ -58,10 +65,9 @@ fn read(text: &str) -> Result<Reference, Failure> {
     text.parse().map_err(wrong)
 }
 
-fn tail(reference: Option<Reference>, lines: usize, config: &Config, json: bool) -> Result<(), Failure> {
+fn tail(about: About, lines: usize, config: &Config, json: bool) -> Result<(), Failure> {
     let work = Work::open(&config.config)?;
-    let reference = reference.map(|reference| reference.to_string());
-    let recorded = work.wait(work.store().audit(reference, lines))?;
+    let recorded = work.wait(work.store().audit(about, lines))?;
     if json {
         return output::json(&recorded.iter().map(story::event_as_json).collect());
     }

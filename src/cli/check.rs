@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Config, Failure, output};
-use crate::app;
+use crate::app::{self, StartError};
 use crate::clock::SystemClock;
 use crate::config::{Problem, Purpose, Settings};
 use crate::pages::Pages;
@@ -56,8 +56,22 @@ fn contents(settings: &Settings) -> Vec<Problem> {
     let problem = |key: &str, error: &dyn std::fmt::Display| Problem::of_key(key, &error.to_string());
     let tls = tls.map(|error| problem("server.tls", &error));
     let pages = pages.map(|error| problem("challenge.templates", &error));
-    let providers = providers.map(|error| problem("provider", &error));
+    let providers = providers.map(|error| {
+        if let StartError::PrivateKey(name) = &error {
+            return Problem::of_key(&private_key_of(name, settings), app::NOT_A_KEY);
+        }
+        problem("provider", &error)
+    });
     tls.into_iter().chain(pages).chain(providers).collect()
+}
+
+/// The key as the reader of the file would name it: with its place where there are several providers.
+fn private_key_of(name: &str, settings: &Settings) -> String {
+    let place = settings.providers.iter().position(|provider| provider.name == name);
+    match place.filter(|_| settings.providers.len() > 1) {
+        Some(place) => format!("provider[{}].private_key", place + 1),
+        None => "provider.private_key".to_owned(),
+    }
 }
 
 fn as_json(file: &str, problem: &Problem) -> Value {

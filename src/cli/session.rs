@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 
 use super::output::{self, moment};
 use super::state::Work;
+use super::user::unknown;
 use super::{Common, Failure};
 use crate::domain::event::What;
 use crate::domain::id::SessionId;
 use crate::domain::session::{Session, SessionEnd};
 use crate::domain::user::UserName;
-use crate::store::Which;
+use crate::store::{UserKey, Which};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -31,14 +32,15 @@ enum Command {
     },
     /// End sessions; a running gateway refuses them within a second
     #[command(
-        after_help = "Examples:\n  vestibule session revoke --user alice\n  vestibule session revoke --all\n  vestibule session revoke RhKq2Zx1TqO9mWlHq4YpLw"
+        after_help = "Examples:\n  vestibule session revoke --user alice\n  vestibule session revoke --all\n  vestibule session revoke RhKq2Zx1TqO9mWlHq4YpLw",
+        group(clap::ArgGroup::new("which").args(["id", "user", "all"]).required(true))
     )]
     Revoke {
         /// One session, by the id that `session list` shows
-        #[arg(required_unless_present_any = ["user", "all"], conflicts_with_all = ["user", "all"], allow_hyphen_values = true)]
+        #[arg(allow_hyphen_values = true)]
         id: Option<String>,
         /// All sessions of a user
-        #[arg(long, value_name = "NAME", conflicts_with = "all")]
+        #[arg(long, value_name = "NAME")]
         user: Option<UserName>,
         /// All sessions
         #[arg(long)]
@@ -92,6 +94,9 @@ fn revoke(id: Option<&str>, user: Option<UserName>, common: &Common) -> Result<(
     };
     let one = id.is_some();
     let work = Work::open(&common.config.config)?;
+    if let Some(name) = &user {
+        work.wait(work.store().user(UserKey::Name(name.clone())))?.ok_or_else(|| unknown(name))?;
+    }
     let ended = work.wait(work.store().end_sessions(which, SessionEnd::Revoked, work.now()))?;
     if one && ended == 0 {
         return Err(Failure::Runtime(

@@ -87,3 +87,12 @@ fn code(text: &str) -> Result<String, &'static str> {
     let fits = (4..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     fits.then(|| text.to_owned()).ok_or("a code is 4 to 10 digits")
 }
+
+/// The names that a help text lists after `fault`, without the words between them.
+#[cfg(test)]
+fn fault_names(help: &str) -> impl Iterator<Item = &str> {
+    let (_, names) = help.split_once("  fault ").expect("the help lists faults");
+    let (names, _) = names.split_once("  times ").expect("the help lists times after faults");
+    let lines = names.lines().map(|line| line.rsplit_once(": ").map_or(line, |(_, names)| names));
+    lines.flat_map(str::split_whitespace)
+}

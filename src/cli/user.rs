@@ -272,7 +272,7 @@ fn as_json(user: &User) -> Value {
     })
 }
 
-fn unknown(name: &UserName) -> Failure {
+pub(super) fn unknown(name: &UserName) -> Failure {
     Failure::Runtime(format!("there is no user {name}; `vestibule user list` shows all"))
 }
 

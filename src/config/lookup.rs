@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::provider::{Credentials, base_url, credentials};
 use super::reader::{Section, boolean};
-use super::values::{duration, one_of};
+use super::values::{duration, one_of, timeout};
 
 /// `[lookup]`: Twilio Lookup v2.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub(super) fn lookup(section: &Section<'_>) -> Option<Lookup> {
     let on_failure = one_of(section, "on_failure", &choices, None);
     let line_type_lasts = duration(section, "line_type_lasts", Duration::from_secs(30 * 86_400));
     let sim_swap_lasts = duration(section, "sim_swap_lasts", Duration::from_secs(3_600));
-    let timeout = duration(section, "timeout", Duration::from_secs(2));
+    let timeout = timeout(section, Duration::from_secs(2));
     section.finish();
     Some(Lookup {
         base_url: base_url?,

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::reader::{Section, integer};
 use super::secret::secret;
-use super::values::{duration, one_of};
+use super::values::{one_of, timeout};
 use crate::domain::channel::Channel;
 
 /// Who sends codes.
@@ -112,9 +112,7 @@ pub(super) fn providers(top: &Section<'_>) -> Option<Vec<Provider>> {
     }
     let mut read = Vec::new();
     for section in &sections {
-        let provider = provider(section);
-        section.finish();
-        let Some(provider) = provider else { continue };
+        let Some(provider) = provider(section) else { continue };
         let taken = read.iter().any(|other: &Provider| other.name == provider.name);
         if taken {
             section.problem("name", "another [[provider]] is called so; give this one a name of its own");
@@ -136,6 +134,7 @@ fn provider(section: &Section<'_>) -> Option<Provider> {
     let kinds = [("twilio", Kind::Twilio), ("vonage", Kind::Vonage), ("vonage-v1", Kind::VonageV1)];
     let kind = one_of(section, "kind", &kinds, None);
     let name = section.value("name", name);
+    // Which keys there may be, only its kind tells.
     let kind = kind?;
     let default = kinds.iter().find(|(_, known)| *known as u8 == kind as u8).map_or("", |(word, _)| *word);
     let account = match kind {
@@ -143,6 +142,7 @@ fn provider(section: &Section<'_>) -> Option<Provider> {
         Kind::Vonage => vonage(section).map(Account::Vonage),
         Kind::VonageV1 => vonage_v1(section).map(Account::VonageV1),
     };
+    section.finish();
     Some(Provider { name: name.unwrap_or_else(|| default.to_owned()), account: account? })
 }
 
@@ -167,7 +167,7 @@ fn vonage(section: &Section<'_>) -> Option<Vonage> {
         let wrong = "not a sender; write its number in digits without +, like \"447700900000\"";
         if digits { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
     });
-    let timeout = duration(section, "timeout", TIMEOUT);
+    let timeout = timeout(section, TIMEOUT);
     Some(Vonage { base_url: base_url?, credentials: credentials?, code_length, whatsapp_from, timeout })
 }
 
@@ -178,7 +178,7 @@ fn vonage_v1(section: &Section<'_>) -> Option<VonageV1> {
         section.problem("api_key", "no credentials; give api_key and api_secret");
     }
     let code_length = code_length(section, &[4, 6]);
-    let timeout = duration(section, "timeout", TIMEOUT);
+    let timeout = timeout(section, TIMEOUT);
     Some(VonageV1 { base_url: base_url?, credentials: credentials?, code_length, timeout })
 }
 
@@ -197,9 +197,14 @@ fn vonage_credentials(section: &Section<'_>) -> Option<VonageCredentials> {
     match (given(["application_id", "private_key"]), given(["api_key", "api_secret"])) {
         (2, 0) => Some(VonageCredentials::Application { id: id?, private_key: private_key? }),
         (0, 2) => Some(VonageCredentials::Key(key?)),
-        _ => {
+        (0, _) | (_, 0) => {
             let text =
                 "no complete credentials; give application_id and private_key, or api_key and api_secret";
+            section.problem("application_id", text);
+            None
+        }
+        _ => {
+            let text = "two sets of credentials; keep one: application_id and private_key, or api_key and api_secret";
             section.problem("application_id", text);
             None
         }
@@ -210,7 +215,8 @@ fn vonage_key(section: &Section<'_>) -> Option<Credentials> {
     let user = section.value("api_key", |value| {
         let text = value.as_str().unwrap_or_default();
         let fits = (4..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if fits { Ok(text.to_owned()) } else { Err("not an API key; it is letters and digits".to_owned()) }
+        let wrong = "not an API key; it is 4 to 32 letters and digits";
+        if fits { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
     });
     let secret = secret(section, "api_secret");
     Some(Credentials { user: user?, secret: secret? })
@@ -219,13 +225,9 @@ fn vonage_key(section: &Section<'_>) -> Option<Credentials> {
 /// Six unless given: as long as a Twilio Service's, so that a failover does not show.
 fn code_length(section: &Section<'_>, allowed: &[u64]) -> u8 {
     let read = section.value("code_length", |value| {
-        let length = integer(10)(value)?;
         let list = || allowed.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        if allowed.contains(&length) {
-            Ok(length)
-        } else {
-            Err(format!("not a length it can send; write one of {}", list()))
-        }
+        let length = integer(10)(value).ok().filter(|length| allowed.contains(length));
+        length.ok_or_else(|| format!("not a length it can send; write one of {}", list()))
     });
     read.and_then(|length| u8::try_from(length).ok()).unwrap_or(6)
 }
@@ -237,7 +239,7 @@ fn twilio(section: &Section<'_>) -> Option<Twilio> {
         section.problem("service_sid", "missing; it is the VA… of the Verify Service in the Twilio console");
     }
     let credentials = credentials(section);
-    let timeout = duration(section, "timeout", TIMEOUT);
+    let timeout = timeout(section, TIMEOUT);
     Some(Twilio { base_url: base_url?, service_sid: service_sid?, credentials: credentials?, timeout })
 }
 
@@ -246,25 +248,23 @@ pub(super) fn credentials(section: &Section<'_>) -> Option<Credentials> {
     let token = secret(section, "auth_token");
     let key = sid(section, "api_key_sid", "SK");
     let key_secret = secret(section, "api_key_secret");
-    let pair = match (key, key_secret, account, token) {
-        (Some(key), Some(secret), _, None) => (key, secret),
-        (None, None, Some(account), Some(token)) => (account, token),
-        // What is wrong with one of them has been said.
-        _ if section.has("account_sid")
-            && section.has("auth_token")
-            && !section.has("api_key_sid")
-            && !section.has("api_key_secret") =>
-        {
-            return None;
+    let key_parts = ["api_key_sid", "api_key_secret"].iter().filter(|part| section.has(part)).count();
+    // What is wrong with one of them has been said. The account may be named beside a key.
+    match (section.has("account_sid"), section.has("auth_token"), key_parts) {
+        (true, true, 0) => Some(Credentials { user: account?, secret: token? }),
+        (_, false, 2) => Some(Credentials { user: key?, secret: key_secret? }),
+        (_, true, 1..) => {
+            let text = "two sets of credentials; keep one: account_sid and auth_token, or api_key_sid and api_key_secret";
+            section.problem("auth_token", text);
+            None
         }
-        _ => {
+        (_, _, _) => {
             let text =
                 "no complete credentials; give account_sid and auth_token, or api_key_sid and api_key_secret";
             section.problem("account_sid", text);
-            return None;
+            None
         }
-    };
-    Some(Credentials { user: pair.0, secret: pair.1 })
+    }
 }
 
 fn sid(section: &Section<'_>, key: &'static str, prefix: &str) -> Option<String> {
@@ -299,6 +299,13 @@ pub(super) fn base_url(section: &Section<'_>, default: &str) -> Option<String> {
                     "secrets would travel in clear; use https, or a simulator on this machine".to_owned()
                 );
             }
+        }
+        let bare = url.username().is_empty() && url.password().is_none();
+        if !bare || url.query().is_some() || url.fragment().is_some() {
+            return Err(
+                "a user, a query or a fragment, which it cannot have; write scheme, host and port only"
+                    .to_owned(),
+            );
         }
         let text = text.trim_end_matches('/');
         Ok(text.strip_suffix("/v2").unwrap_or(text).to_owned())

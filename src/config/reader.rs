@@ -284,7 +284,7 @@ fn nearest(name: &str, known: &[&'static str]) -> String {
 }
 
 /// Levenshtein's distance, for keys of a few letters.
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {

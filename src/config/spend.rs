@@ -33,8 +33,8 @@ pub(super) fn spend(section: &Section<'_>) -> Spend {
     let spend = Spend {
         messages_per_day: count("messages_per_day", 1_000),
         messages_per_month: count("messages_per_month", 10_000),
-        messages_per_user_and_day: count("messages_per_user_and_day", 20),
-        messages_per_user_and_month: count("messages_per_user_and_month", 200),
+        messages_per_user_and_day: count("messages_per_user_and_day", 15),
+        messages_per_user_and_month: count("messages_per_user_and_month", 450),
         messages_per_prefix: section
             .text("messages_per_prefix")
             .unwrap_or_else(|| Rate::new(100, Duration::from_secs(3_600))),
@@ -42,7 +42,7 @@ pub(super) fn spend(section: &Section<'_>) -> Spend {
             window: duration(section, "conversion_window", Duration::from_secs(3_600)),
             least_sent: count("conversion_least_sent", 30),
             least_percent: u32::try_from(percent).unwrap_or(100),
-            closed_for: duration(section, "closed_for", Duration::from_secs(1_800)),
+            closed_for: duration(section, "conversion_closed_for", Duration::from_secs(1_800)),
         },
     };
     let day = Duration::from_secs(86_400);

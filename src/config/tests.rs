@@ -19,6 +19,9 @@ service_sid = "VA0123456789abcdef0123456789abcdef"
 
 const VONAGE_V1: &str = "kind = \"vonage-v1\"\napi_key = \"abc12345\"\napi_secret = { env = \"A\" }\n";
 
+const VONAGE_APPLICATION: &str =
+    "application_id = \"00000000-0000-0000-0000-000000000000\"\nprivate_key = { env = \"A\" }\n";
+
 fn problems(text: &str) -> Vec<String> {
     let list = Settings::parse(text, Purpose::Administer).err().unwrap_or_default();
     list.iter().map(ToString::to_string).collect()
@@ -72,6 +75,10 @@ fn each_mistake_has_its_reason_and_remedy() {
             changed("kind = \"twilio\"", "kind = \"carrier-pigeon\""),
             "provider.kind: not known; write \"twilio\" or \"vonage\" or \"vonage-v1\"",
         ),
+        (
+            changed("kind = \"twilio\"", "kind = \"vonage-v2\""),
+            "not known; did you mean \"vonage\"? write \"twilio\"",
+        ),
         (changed("kind = \"twilio\"\n", ""), "provider.kind: missing"),
         (changed("[\"http://127.0.0.1:9000\"]", "[]"), "route.upstream: missing"),
         (
@@ -99,6 +106,44 @@ fn each_mistake_has_its_reason_and_remedy() {
         (
             with(&format!("[[provider]]\n{VONAGE_V1}code_length = 5\n")),
             "not a length it can send; write one of 4, 6",
+        ),
+        (
+            with("[[provider]]\nkind = \"vonage\"\ncode_length = 12\n"),
+            "provider[2].code_length: not a length it can send; write one of 4, 5, 6, 7, 8, 9, 10",
+        ),
+        (
+            with(&format!("[[provider]]\n{}", VONAGE_V1.replace("abc12345", "abc"))),
+            "provider[2].api_key: not an API key; it is 4 to 32 letters and digits",
+        ),
+        (
+            with(&format!("[[provider]]\n{}{VONAGE_APPLICATION}", VONAGE_V1.replace("-v1", ""))),
+            "provider[2].application_id: two sets of credentials; keep one",
+        ),
+        (
+            with("[[provider]]\nkind = \"vonage\"\napi_key = \"abc12345\"\nprivate_key = { env = \"A\" }\n"),
+            "provider[2].application_id: two sets of credentials; keep one",
+        ),
+        (
+            changed("service_sid", "api_key_sid = \"SK0123456789abcdef0123456789abcdef\"\nservice_sid"),
+            "provider.auth_token: two sets of credentials; keep one",
+        ),
+        (changed("auth_token", "api_key_secret"), "provider.account_sid: no complete credentials; give"),
+        (
+            changed("service_sid", "timeout = \"61s\"\nservice_sid"),
+            "too long for a person who waits; write at most",
+        ),
+        (with("[lookup]\ntimeout = \"2m\"\n"), "lookup.timeout: too long for a person who waits"),
+        (
+            changed("service_sid", "base_url = \"https://u:p@a.example\"\nservice_sid"),
+            "write scheme, host and port only",
+        ),
+        (
+            changed("service_sid", "base_url = \"https://a.example/?q\"\nservice_sid"),
+            "write scheme, host and port only",
+        ),
+        (
+            changed("service_sid", "base_url = \"https://a.example#f\"\nservice_sid"),
+            "write scheme, host and port only",
         ),
         (
             with(&format!("[[provider]]\n{VONAGE_V1}[[provider]]\n{VONAGE_V1}")),
@@ -147,6 +192,26 @@ fn each_mistake_has_its_reason_and_remedy() {
     ] {
         assert!(said.contains(expected), "{expected:?} is not in\n{said}");
     }
+}
+
+#[test]
+fn what_is_wrong_is_said_once() {
+    for (text, key) in [
+        (GOOD.replace("\"twilio\"", "\"twillio\""), "provider.kind"),
+        (GOOD.replace("kind = \"twilio\"\n", ""), "provider.kind"),
+        (GOOD.replace("AC0123", "XX0123"), "provider.account_sid"),
+        (
+            format!("{GOOD}[[provider]]\n{VONAGE_V1}{VONAGE_APPLICATION}").replace("-v1", ""),
+            "provider[2].application_id",
+        ),
+        (format!("{GOOD}[[provider]]\n{VONAGE_V1}code_length = 12\n"), "provider[2].code_length"),
+    ] {
+        let said = problems(&text);
+        assert!(said.len() == 1 && said[0].contains(&format!(" {key}: ")), "{said:#?}");
+    }
+    let key = "api_key_sid = \"SK0123456789abcdef0123456789abcdef\"\napi_key_secret = { env = \"A\" }";
+    let beside = GOOD.replace("auth_token = { credential = \"twilio-auth-token\" }", key);
+    assert_eq!(problems(&beside), Vec::<String>::new(), "an account may be named beside a key");
 }
 
 #[test]

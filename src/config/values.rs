@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::Section;
+use super::reader::{Section, distance};
 use crate::domain::time::parse_duration;
 
 /// A duration, or its default.
@@ -12,6 +12,17 @@ pub(super) fn duration(section: &Section<'_>, key: &'static str, default: Durati
     });
     read.unwrap_or(default)
 }
+
+/// For one whole call that a person waits for, or its default.
+pub(super) fn timeout(section: &Section<'_>, default: Duration) -> Duration {
+    let timeout = duration(section, "timeout", default);
+    if timeout > LONGEST_WAIT {
+        section.problem("timeout", "too long for a person who waits; write at most \"60s\"");
+    }
+    timeout
+}
+
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// One of a few words. Without a default the key must be there.
 pub(super) fn one_of<T: Copy>(
@@ -24,10 +35,22 @@ pub(super) fn one_of<T: Copy>(
     let value = section.value(key, |value| {
         let text = value.as_str().unwrap_or_default();
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
-        found.ok_or_else(|| format!("not known; write {}", list()))
+        found.ok_or_else(|| match near(text, words.iter().map(|(word, _)| *word)) {
+            Some(word) => format!("not known; did you mean \"{word}\"? write {}", list()),
+            None => format!("not known; write {}", list()),
+        })
     });
     if default.is_none() && !section.has(key) {
         section.problem(key, &format!("missing; write {}", list()));
     }
     value.or(default)
+}
+
+/// The word that was probably meant. One with another number in it is another thing.
+fn near<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let (text, number) = (text.to_ascii_lowercase(), digits(text));
+    let alike = words.filter(|word| digits(word).is_empty() || digits(word) == number);
+    let close = alike.map(|word| (distance(&text, word), word)).filter(|(far, word)| far * 2 <= word.len());
+    close.min().filter(|(far, _)| *far <= 3).map(|(_, word)| word)
 }

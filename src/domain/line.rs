@@ -39,7 +39,7 @@ impl LineKind {
     }
 }
 
-/// What number intelligence said of a line, and when; each part is asked for, kept and outdated alone.
+/// What a look-up said of a line, and when; each part is asked for, kept and outdated alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Line {
     /// What kind it is.
@@ -71,7 +71,7 @@ impl LineRefusal {
             Self::Kind(_) => "a number that gets no codes: premium, toll-free or the like",
             Self::NoCalls => "a landline, and calls are not offered",
             Self::SimSwap => "its SIM was swapped lately",
-            Self::Unknown => "number intelligence could not be asked",
+            Self::Unknown => "the number look-up could not be asked",
         }
     }
 }

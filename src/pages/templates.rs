@@ -74,9 +74,13 @@ pub(super) fn rehearsals() -> Vec<(&'static str, Value)> {
             other_channels => ["call"], unconfirmed => !can_check, can_check, return_to => "/",
         }
     };
+    let who = |identify_by: &str, needs_country: bool, value: &str| {
+        context! { identify_by, needs_country, value, return_to => "/" }
+    };
     vec![
-        ("identify.html", context! { identify_by => "phone", value => "", return_to => "/" }),
-        ("identify.html", context! { identify_by => "name", value => "alice", return_to => "/" }),
+        ("identify.html", who("phone", true, "")),
+        ("identify.html", who("phone", false, "")),
+        ("identify.html", who("name", true, "alice")),
         ("code.html", code(true)),
         ("code.html", code(false)),
         (

@@ -63,13 +63,14 @@ impl Observed {
         for (provider, asked) in self.failover.health() {
             self.metrics.set_health(provider, asked);
         }
-        let budgets = gateway_budgets(&self.spend, self.clock.now());
-        let allowed = budgets.each_ref().map(|budget| budget.most);
-        let status = self.store.spend_status(budgets.into(), self.spend.conversion, self.clock.now()).await;
+        let now = self.clock.now();
+        let budgets = gateway_budgets(&self.spend, now);
+        let status = self.store.spend_status(budgets.to_vec(), self.spend.conversion, now).await;
         match status {
             Ok(status) => {
-                for ((period, used), allowed) in ["day", "month"].into_iter().zip(status.used).zip(allowed) {
-                    self.metrics.set_messages(period, used, allowed);
+                for ((period, used), budget) in ["day", "month"].into_iter().zip(status.used).zip(budgets) {
+                    self.metrics.set_messages(period, used, budget.most);
+                    self.metrics.set_closed(budget.guard, budget.judge(used, now).is_err());
                 }
                 let closed = status.closures.iter().any(|(guard, _)| guard == Guard::Conversion.as_str());
                 self.metrics.set_closed(Guard::Conversion, closed);

@@ -25,8 +25,8 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{
-    Answer, Change, Conflict, Delivered, NewSession, NewUser, Opened, Recorded, Refused, Reservation, Spend,
-    SpendStatus, Store, StoreError, StoredKey, UserChange, UserKey, Which,
+    About, Answer, Change, Conflict, Delivered, NewSession, NewUser, Opened, Recorded, Refused, Reservation,
+    Spend, SpendStatus, Store, StoreError, StoredKey, UserChange, UserKey, Which,
 };
 use crate::domain::challenge::{Approval, Challenge, State, Subject};
 use crate::domain::channel::Channel;
@@ -214,8 +214,8 @@ impl Store for Sqlite {
         self.read(move |t| spend::status(t, &budgets, &rule, now))
     }
 
-    fn reopen_sending(&self) -> Answer<'_, bool> {
-        self.write(spend::reopen)
+    fn reopen_sending(&self, now: Timestamp) -> Answer<'_, bool> {
+        self.write(move |t| spend::reopen(t, now))
     }
 
     fn line(&self, number: String) -> Answer<'_, Line> {
@@ -262,8 +262,8 @@ impl Store for Sqlite {
         self.write(move |t| audit::append(t, &events))
     }
 
-    fn audit(&self, reference: Option<String>, most: usize) -> Answer<'_, Vec<Recorded>> {
-        self.read(move |t| audit::tail(t, reference.as_deref(), most))
+    fn audit(&self, about: About, most: usize) -> Answer<'_, Vec<Recorded>> {
+        self.read(move |t| audit::tail(t, &about, most))
     }
 
     fn purge(&self, now: Timestamp, key_lifetime: Duration) -> Answer<'_, usize> {

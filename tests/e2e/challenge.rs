@@ -26,6 +26,8 @@ async fn what_cannot_be_a_person_has_its_own_sentence() {
     let more = format!("[challenge]\nallowed_regions = [\"US\"]\n{GENEROUS}");
     let mut scene = Scene::start(&more).await;
     let browser = scene.browser();
+    let hint = "Begin with + and the country code, for example +1\u{a0}415\u{a0}555\u{a0}0100.";
+    browser.challenge().await.expect(200, hint);
     for (phone, status, sentence) in [
         ("hello", 400, "does not look like a complete phone number"),
         ("+1415", 400, "does not look like a complete phone number"),
@@ -96,7 +98,12 @@ async fn what_goes_wrong_with_a_code_has_its_own_sentence_and_reference() {
     let reference = is_on_record(&mut scene, &spent, "wrong_code").await;
     let events = scene.house.events(&reference);
     assert_eq!(events[..2], ["challenge_started", "code_sent"], "{events:?}");
-    browser.challenge().await.expect(200, "The code sent before can no longer be checked");
+    let page = browser.challenge().await;
+    page.expect(200, "The code sent before can no longer be checked");
+    // What helps somebody who waits for a code is out of place where one is used up.
+    for waiting in ["code of the newest", "Still nothing?"] {
+        assert!(form.text.contains(waiting) && !page.text.contains(waiting), "{waiting}: {}", page.text);
+    }
 
     // Another code for the same person, without typing the number again.
     assert_eq!(browser.resend("sms").await.status, 303);
@@ -361,6 +368,11 @@ async fn a_landline_is_called_and_a_premium_number_is_refused() {
     const KNOWN: &str = "+493012345678";
     let scene = Scene::start(&format!("[challenge]\ndefault_region = \"DE\"\n{GENEROUS}")).await;
     scene.house.add_user("carol", KNOWN);
+    scene
+        .browser()
+        .challenge()
+        .await
+        .expect(200, "Use the number registered for you. If in doubt, begin with +");
     for phone in ["030 12345678", "030 12345999"] {
         let browser = scene.browser();
         assert_eq!(browser.start(phone).await.status, 303);

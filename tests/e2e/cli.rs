@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use crate::common::more::Demo;
-use crate::common::{ALICE, Browser, House, Scene, Simulator, Upstream, config, eventually, vestibule};
+use crate::common::{ALICE, BOB, Browser, House, Scene, Simulator, Upstream, config, eventually, vestibule};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -59,9 +59,14 @@ async fn every_command_explains_itself_and_ends_as_agreed() {
     assert_eq!(house.json(&["check"]), json!({ "valid": true, "problems": [] }));
     ends(&house.command(&["audit", "tail", "--reference", "nonsense"]), 64, "it looks like K7QX-2MHD");
     ends(&house.command(&["session", "revoke", "nonsense"]), 64, "is no session id");
-    for command in
-        [&["user", "show", "nobody"][..], &["user", "remove", "nobody"], &["user", "enable", "nobody"]]
-    {
+    let revoke = vestibule(&["session", "revoke"]);
+    ends(&revoke, 64, "--user <NAME>|--all>");
+    for command in [
+        &["session", "revoke", "--user", "nobody"][..],
+        &["user", "show", "nobody"],
+        &["user", "remove", "nobody"],
+        &["user", "enable", "nobody"],
+    ] {
         ends(&house.command(command), 1, "there is no user nobody");
     }
     // Whoever stopped reading has seen enough; nobody panics.
@@ -313,8 +318,8 @@ async fn a_reference_tells_its_story() {
     let lines = [
         format!("{reference}: alice, number ••• ••00, from 127.0.0.1"),
         "A code was asked for".to_owned(),
-        format!("twilio sent a code by sms  [{id}]"),
-        format!("A code was typed: wrong code, 4 more  [{id}]"),
+        format!("twilio sent a code by text message  [{id}]"),
+        format!("A code was typed: wrong code, 4 tries left  [{id}]"),
         "Another code was asked for, by call".to_owned(),
         format!("twilio sent a code by call  [{id}]"),
         format!("Signed in: twilio approved the code  [{id}]"),
@@ -337,4 +342,45 @@ async fn a_reference_tells_its_story() {
         let output = scene.house.command(&["audit", "show", words]);
         assert_eq!(output.status.code(), Some(code), "{words}: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// What is asked for after the time of a code is a challenge of its own, under the same reference.
+#[tokio::test]
+async fn a_story_of_two_challenges_says_which_is_now() {
+    let scene = Scene::start("").await;
+    let late = scene.browser();
+    assert_eq!(late.start(BOB).await.status, 303);
+    let reference = late.challenge().await.reference().unwrap().to_owned();
+    scene.house.sql("UPDATE challenge SET expires_at = expires_at - 900, created_at = created_at - 900 WHERE state = 'open'");
+    assert!(scene.house.run(&["audit", "show", &reference]).contains("Now: expired; 1 message asked for"));
+    scene.simulator.fault(json!({"on": "start", "fault": "drop_after", "times": 1})).await;
+    assert_eq!(late.resend("sms").await.status, 303);
+    scene.simulator.fault(json!({"on": "check", "fault": "503", "times": 1})).await;
+    late.verify("123456").await.expect(503, "cannot be sent");
+    let told = scene.house.run(&["audit", "show", &reference]);
+    for line in [
+        "twilio may have sent by text message: its answer was lost (ambiguous, error connection_broken)",
+        "A code could not be judged by twilio: provider_down, HTTP status 503, error 20503",
+        "\nBefore: expired; 1 message asked for; 0 of 5 codes typed",
+        "\nNow: open; 1 message asked for; 1 of 5 codes typed",
+    ] {
+        assert!(told.contains(line), "{line:?} is not in:\n{told}");
+    }
+    let states = scene.house.json(&["audit", "show", &reference]);
+    assert_eq!(
+        (&states["challenges"][0]["state"], &states["challenges"][1]["state"]),
+        (&"expired".into(), &"open".into())
+    );
+    // A day later the trail is all there is; of what never began there was no more.
+    scene.house.sql("DELETE FROM challenge");
+    assert!(scene.house.run(&["audit", "show", &reference]).contains("The challenge itself is gone"));
+    let refused = scene.browser().start("12").await;
+    let told = scene.house.run(&["audit", "show", refused.reference().unwrap()]);
+    assert!(told.contains("What was typed could not be used") && !told.contains("is gone"), "{told}");
+
+    let of_bob = scene.house.json(&["audit", "tail", "--user", "bob"]);
+    assert!(of_bob.as_array().unwrap().iter().all(|event| event["user"] == "bob"), "{of_bob:#}");
+    assert!(of_bob.as_array().unwrap().len() > 4, "{of_bob:#}");
+    let both = ["audit", "tail", "--user", "alice", "--reference", &reference];
+    assert_eq!(scene.house.json(&both), json!([]));
 }

@@ -1,4 +1,4 @@
-//! Number intelligence: what kind of line a user's number is decides how a code goes there, or that none does; the page
+//! The number look-up: what kind of line a user's number is decides how a code goes there, or that none does; the page
 //! says nothing of it.
 
 use serde_json::json;
@@ -142,7 +142,7 @@ async fn what_happens_without_an_answer_is_the_operators_choice() {
             let (by, refused) = start(&scene, n).await;
             scene.simulator.clear_faults().await;
             assert_eq!(by.len(), sent, "{choice} {fault}");
-            let trail = (sent == 0).then_some("number intelligence could not be asked");
+            let trail = (sent == 0).then_some("the number look-up could not be asked");
             assert_eq!(refused.as_deref(), trail, "{choice} {fault}");
         }
         // A failure is not remembered.

@@ -85,6 +85,21 @@ async fn lesson_47_a_day_and_a_month_have_their_messages() {
         scene.gateway.has_figure(&format!("vestibule_messages_allowed{{period=\"{period}\"}} 3")).await;
 
         closed_to_all(&scene, [&number(2), &number(3)], 1).await;
+        let figure = format!("vestibule_spend_guard_closed{{guard=\"{key}\"}}");
+        scene.gateway.has_figure(&format!("{figure} 1")).await;
+        let told = scene.house.run(&["spend", "show"]);
+        assert!(told.contains(&format!("{key}: 3 of 3, until ")), "{told}");
+        assert!(told.contains(&format!("CLOSED by {key} until ")), "{told}");
+        assert!(
+            told.contains("; raise it in [spend] and restart the gateway") && !told.contains("nothing is")
+        );
+        let json = scene.house.json(&["spend", "show"]);
+        assert_eq!(json["closed"][0]["guard"], key, "{json:#}");
+        assert!(json["closed"][0]["until"].is_string() && json["closed"][1].is_null(), "{json:#}");
+        // No command opens a budget.
+        let nothing = scene.house.run(&["spend", "reopen"]);
+        assert!(nothing.contains("nothing was closed that could be opened"), "{nothing}");
+        assert!(scene.house.details("sending_reopened").is_empty());
         let wanted = format!("SELECT 1 FROM budget WHERE key LIKE '{key}:gateway:%' AND count = 3");
         assert!(scene.house.finds(&wanted), "{key}");
         scene.house.sql("UPDATE challenge SET sent_at = sent_at - 300");
@@ -104,6 +119,8 @@ async fn lesson_47_a_day_and_a_month_have_their_messages() {
         assert!(inside.stolen().moved_to(scene.gateway.address).is_in().await);
         // The next day or month has messages of its own.
         scene.house.sql("UPDATE budget SET key = key || ' gone'");
+        scene.gateway.has_figure(&format!("{figure} 0")).await;
+        assert!(scene.house.run(&["spend", "show"]).contains("nothing is closed"));
         assert_eq!(scene.browser().start(&number(2)).await.status, 303);
         assert_eq!(scene.simulator.messages().await.len(), 4);
     }
@@ -205,7 +222,7 @@ async fn lesson_47_numbers_that_begin_alike_and_nobody_is_told() {
 
 #[tokio::test]
 async fn lesson_47_when_few_codes_come_back_sending_closes() {
-    let rule = "conversion_least_sent = 5\nconversion_least_percent = 50\nclosed_for = \"20m\"";
+    let rule = "conversion_least_sent = 5\nconversion_least_percent = 50\nconversion_closed_for = \"20m\"";
     let mut scene = scene(rule, 12).await;
     let inside = scene.signed_in(&number(0)).await;
     let typing = scene.browser();
@@ -217,9 +234,17 @@ async fn lesson_47_when_few_codes_come_back_sending_closes() {
     assert_eq!(scene.browser().start(&number(6)).await.status, 303);
     let older = |minutes: u32| format!("UPDATE conversion SET minute = minute - {minutes}");
     scene.house.sql(&older(10));
+    let typed = "codes typed in the last 1h (without the newest 3 minutes): 1 of 7";
+    assert!(scene.house.run(&["spend", "show"]).contains(typed));
+    // Where nothing is closed there is nothing to open, and the counts stay.
+    assert_eq!(scene.house.json(&["spend", "reopen"]), json!({"was_closed": false}));
+    assert!(scene.house.run(&["spend", "show"]).contains(typed));
     closed_to_all(&scene, [&number(7), &number(8)], 1_100).await;
     scene.gateway.has_figure("vestibule_spend_guard_closed{guard=\"conversion\"} 1").await;
     stopped(&mut scene, "conversion", 4).await;
+    let told = scene.house.run(&["spend", "show"]);
+    assert!(told.contains("CLOSED by conversion until "), "{told}");
+    assert!(told.contains("; open it with: vestibule spend reopen"), "{told}");
     assert!(inside.is_in().await);
     assert_eq!(typing.verify(&scene.simulator.code(&number(5)).await).await.status, 303);
     assert!(typing.is_in().await);
@@ -242,6 +267,11 @@ async fn lesson_47_when_few_codes_come_back_sending_closes() {
     }
     scene.house.sql(&older(10));
     assert_eq!(scene.browser().start(&number(10)).await.status, 303);
+    // An administrator who looked into it need not wait.
+    scene.house.sql("UPDATE conversion SET sent = 100");
+    scene.browser().start(&number(11)).await.expect(503, CLOSED);
+    assert_eq!(scene.house.json(&["spend", "reopen"]), json!({"was_closed": true}));
+    assert_eq!(scene.house.details("sending_reopened"), ["was closed"]);
     // What was sent longer ago than the window says nothing any more.
     scene.house.sql("DELETE FROM conversion; INSERT INTO conversion SELECT strftime('%s') / 60 - 70, 'user:' || id, 0 FROM user");
     assert_eq!(scene.browser().start(&number(11)).await.status, 303);

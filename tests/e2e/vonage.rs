@@ -109,11 +109,15 @@ async fn an_application_signs_its_tokens() {
 
     // No key at all is found before anybody is served.
     std::fs::write(house.path("private.pem"), "not a key").unwrap();
-    for command in ["serve", "check"] {
+    for (command, key) in
+        [("serve", "private_key of provider vonage: "), ("check", " provider.private_key: ")]
+    {
         let output = house.command(&[command]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(78), "{said}");
-        assert!(said.contains("private_key of provider vonage is no RSA private key"), "{said}");
+        let wanted =
+            format!("{key}no RSA private key in PEM (unencrypted, 2048 bits or more); give the file");
+        assert!(said.contains(&wanted), "{said}");
         assert!(!said.contains("not a key"), "{said}");
     }
     // Another's key is refused by the provider.

@@ -55,7 +55,7 @@ pub enum Cause {
     #[error("codes by phone are closed after too many wrong codes")]
     CodesClosed,
     /// The wrong code; so many more may be typed.
-    #[error("wrong code, {0} more")]
+    #[error("wrong code, {} {} left", .0, match .0 { 1 => "try", _ => "tries" })]
     WrongCode(u32),
     /// This challenge looks at no more codes.
     #[error("too many wrong codes for one challenge")]

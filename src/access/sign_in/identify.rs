@@ -142,4 +142,9 @@ impl SignIn {
     pub fn identify_by(&self) -> IdentifyBy {
         self.challenge.identify_by
     }
+
+    /// Whether a number must be typed with its country.
+    pub fn needs_country(&self) -> bool {
+        self.challenge.default_region.is_none()
+    }
 }

@@ -14,11 +14,11 @@ use crate::simulator::vonage::{Options, PublicKey, fault, is_api_key, is_uuid};
 /// Play Vonage Verify, versions 2 (/v2/verify) and 1 (/verify).
 ///
 /// Takes any well-formed API key with any secret, and any well-formed token, unless they are pinned. Each sent
-/// code is an output line `code +14155550100 1234` and an entry of GET /simulator/messages; GET
-/// /simulator/requests lists the API calls; POST, GET and DELETE /simulator/faults switch faults.
+/// code is an output line `code +14155550100 123456` and an entry of GET /simulator/messages; GET
+/// /simulator/requests lists the API calls. How long a code is each start says: it is `code_length` of the gateway's
+/// [[provider]]. Faults are switched by a flag or, while it runs, over HTTP.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  vestibule simulate vonage --listen 127.0.0.1:4020 --fault on=start,fault=429_retry_after,times=2")]
+#[command(after_help = HELP)]
 pub(super) struct Vonage {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4020")]
@@ -46,6 +46,24 @@ pub(super) struct Vonage {
     faults: Vec<Fault>,
 }
 
+const HELP: &str = "Example:
+  vestibule simulate vonage --listen 127.0.0.1:4020 --fault on=start,fault=503,times=2
+and in the gateway's configuration, in its [[provider]] of kind vonage or vonage-v1:
+  base_url = \"http://127.0.0.1:4020\"
+
+A fault disturbs the next calls; GET /simulator/faults lists what waits, DELETE clears it:
+  curl -d '{\"on\":\"start\",\"fault\":\"503\",\"times\":2}' http://127.0.0.1:4020/simulator/faults
+  curl -X DELETE http://127.0.0.1:4020/simulator/faults
+  on           start, check, cancel, next, control, search or any (the default)
+  fault        500 503 html slow empty malformed_json drop_before drop_after 429_retry_after
+               or an HTTP status of version 2: 400 401 402 404 409 410 412 422 429
+               or a status of version 1: v1_1 v1_2 v1_3 v1_4 v1_5 v1_6 v1_7 v1_8 v1_9 v1_10
+               v1_15 v1_16 v1_17 v1_19 v1_20 v1_29 v1_101
+  times        how often, 1 by default; 0 is until it is cleared
+  to           only this number
+  delay_ms     how much later the answer comes; of slow 5000 by default
+  retry_after  what the answer says in Retry-After";
+
 impl Vonage {
     pub(super) fn into_options(self) -> Result<Options, Failure> {
         Ok(Options {
@@ -72,4 +90,16 @@ fn api_key(text: &str) -> Result<String, &'static str> {
 
 fn application(text: &str) -> Result<String, &'static str> {
     is_uuid(text).then(|| text.to_owned()).ok_or("an application ID is a UUID")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_faults_that_there_are() {
+        for name in super::super::fault_names(HELP) {
+            assert!(fault(&format!("fault={name}")).is_ok(), "{name}");
+        }
+    }
 }

@@ -71,6 +71,7 @@ impl Desk {
     ) -> Reply {
         let page = context! {
             identify_by => word(self.sign_in.identify_by()),
+            needs_country => self.sign_in.needs_country(),
             value => typed.chars().take(128).collect::<String>(),
             return_to => return_to.map_or("/", ReturnTo::as_str),
         };

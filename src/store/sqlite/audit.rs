@@ -4,7 +4,8 @@ use rusqlite::{Transaction, params};
 
 use super::rows::{all, moment};
 use crate::domain::event::Event;
-use crate::store::{Recorded, RecordedMessage, StoreError};
+use crate::domain::user::UserName;
+use crate::store::{About, Recorded, RecordedMessage, StoreError};
 
 pub(super) fn append(t: &Transaction<'_>, events: &[Event]) -> Result<(), StoreError> {
     let statement = "INSERT INTO audit (at, what, reference, user_name, client, detail, provider, channel, handle, \
@@ -29,12 +30,11 @@ pub(super) fn append(t: &Transaction<'_>, events: &[Event]) -> Result<(), StoreE
     Ok(())
 }
 
-pub(super) fn tail(
-    t: &Transaction<'_>,
-    reference: Option<&str>,
-    most: usize,
-) -> Result<Vec<Recorded>, StoreError> {
-    let statement = "SELECT * FROM audit WHERE ?1 IS NULL OR reference = ?1 ORDER BY number DESC LIMIT ?2";
+pub(super) fn tail(t: &Transaction<'_>, about: &About, most: usize) -> Result<Vec<Recorded>, StoreError> {
+    let statement = "SELECT * FROM audit WHERE (?1 IS NULL OR reference = ?1) AND (?2 IS NULL OR user_name = ?2) \
+                     ORDER BY number DESC LIMIT ?3";
+    let reference = about.reference.map(|reference| reference.to_string());
+    let user = about.user.as_ref().map(UserName::as_str);
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Recorded {
             number: row.get("number")?,
@@ -47,7 +47,7 @@ pub(super) fn tail(
             message: message(row)?,
         })
     };
-    let mut rows = all(&mut t.prepare_cached(statement)?, params![reference, most as i64], read)?;
+    let mut rows = all(&mut t.prepare_cached(statement)?, params![reference, user, most as i64], read)?;
     rows.reverse();
     Ok(rows)
 }

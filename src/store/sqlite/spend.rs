@@ -75,10 +75,14 @@ pub(super) fn status(
     Ok(SpendStatus { used, sent, entered, closures })
 }
 
-/// An administrator looked into it: sending is open again, and what led to the closure is not counted twice.
-pub(super) fn reopen(t: &Transaction<'_>) -> Result<bool, StoreError> {
-    t.execute("DELETE FROM conversion", [])?;
-    Ok(t.execute("DELETE FROM closure", [])? > 0)
+/// An administrator looked into it: sending is open again, and what led to the closure is not counted twice. Where
+/// nothing is closed the counts stay: they are what the guard judges by.
+pub(super) fn reopen(t: &Transaction<'_>, now: Timestamp) -> Result<bool, StoreError> {
+    let was_closed = t.execute("DELETE FROM closure WHERE until > ?", [now.unix()])? > 0;
+    if was_closed {
+        t.execute("DELETE FROM conversion", [])?;
+    }
+    Ok(was_closed)
 }
 
 pub(super) fn purge(t: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
