@@ -60,7 +60,7 @@ fn show(common: &Common) -> Result<(), Failure> {
     let (window, newest) = (Short(spend.conversion.window), Conversion::SETTLE.as_secs() / 60);
     let (entered, sent) = (status.entered, status.sent);
     output::line(&format!(
-        "codes typed in the last {window} (without the newest {newest} minutes): {entered} of {sent}"
+        "users who typed their code in the last {window} (without the newest {newest} minutes): {entered} of {sent}"
     ))?;
     if closed.is_empty() {
         return output::line("nothing is closed");

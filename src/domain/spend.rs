@@ -124,13 +124,13 @@ fn period(now: Timestamp, unit: jiff::Unit) -> (Timestamp, Timestamp) {
     (midnight(first), midnight(next))
 }
 
-/// How many of the codes sent must be typed. Far fewer means that somebody has messages sent for the money
+/// How many of those who were sent a code must type it, each counted once. Far fewer means that somebody has messages sent for the money
 /// (artificially inflated traffic): healthy figures are 60 to 80 in a hundred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conversion {
     /// Over which time it is counted.
     pub window: Duration,
-    /// Of fewer codes nothing is concluded.
+    /// Of fewer users nothing is concluded.
     pub least_sent: u32,
     /// So many of a hundred.
     pub least_percent: u32,

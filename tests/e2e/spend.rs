@@ -234,7 +234,7 @@ async fn lesson_47_when_few_codes_come_back_sending_closes() {
     assert_eq!(scene.browser().start(&number(6)).await.status, 303);
     let older = |minutes: u32| format!("UPDATE conversion SET minute = minute - {minutes}");
     scene.house.sql(&older(10));
-    let typed = "codes typed in the last 1h (without the newest 3 minutes): 1 of 7";
+    let typed = "users who typed their code in the last 1h (without the newest 3 minutes): 1 of 7";
     assert!(scene.house.run(&["spend", "show"]).contains(typed));
     // Where nothing is closed there is nothing to open, and the counts stay.
     assert_eq!(scene.house.json(&["spend", "reopen"]), json!({"was_closed": false}));
