@@ -356,7 +356,7 @@ async fn a_story_of_two_challenges_says_which_is_now() {
     scene.simulator.fault(json!({"on": "start", "fault": "drop_after", "times": 1})).await;
     assert_eq!(late.resend("sms").await.status, 303);
     scene.simulator.fault(json!({"on": "check", "fault": "503", "times": 1})).await;
-    late.verify("123456").await.expect(503, "cannot be sent");
+    late.verify("123456").await.expect(503, "could not be checked");
     let told = scene.house.run(&["audit", "show", &reference]);
     for line in [
         "twilio may have sent by text message: its answer was lost (ambiguous, error connection_broken)",

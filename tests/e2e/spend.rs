@@ -268,7 +268,7 @@ async fn lesson_47_when_few_codes_come_back_sending_closes() {
     scene.house.sql(&older(10));
     assert_eq!(scene.browser().start(&number(10)).await.status, 303);
     // An administrator who looked into it need not wait.
-    scene.house.sql("UPDATE conversion SET sent = 100");
+    scene.house.sql("UPDATE conversion SET entered = 0");
     scene.browser().start(&number(11)).await.expect(503, CLOSED);
     assert_eq!(scene.house.json(&["spend", "reopen"]), json!({"was_closed": true}));
     assert_eq!(scene.house.details("sending_reopened"), ["was closed"]);
