@@ -93,7 +93,8 @@ pub enum UserChange {
     SetPhone(PhoneNumber),
     /// They are shut out.
     Disable,
-    /// They are let in again, and their wrong codes, starts and messages are forgotten.
+    /// They are let in again, and their wrong codes, starts and messages are forgotten; what is counted by number ends by
+    /// itself.
     Enable,
     /// They are forgotten.
     Remove,

@@ -14,8 +14,17 @@ ALTER TABLE challenge ADD COLUMN landline INTEGER NOT NULL DEFAULT 0;
 -- The provider was told to forget the code after its time.
 ALTER TABLE challenge ADD COLUMN released INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX challenge_to_release ON challenge (expires_at)
-    WHERE released = 0 AND handle IS NOT NULL AND state IN ('open', 'cancelled');
+    WHERE released = 0 AND handle IS NOT NULL AND state IN ('open', 'cancelled', 'exhausted');
 CREATE INDEX challenge_by_reference ON challenge (reference);
+
+-- Codes that no challenge holds any more: another provider sent since, or the word came too late.
+CREATE TABLE orphan (
+    provider  TEXT    NOT NULL,
+    handle    TEXT    NOT NULL,
+    reference TEXT    NOT NULL,
+    due_at    INTEGER NOT NULL,
+    PRIMARY KEY (provider, handle)
+) STRICT, WITHOUT ROWID;
 
 -- Of a call to a provider: who, how, under which name, to whom (masked) and what it came to.
 ALTER TABLE audit ADD COLUMN provider TEXT;
@@ -32,10 +41,11 @@ CREATE TABLE budget (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX budget_by_end ON budget (forget_at);
 
--- Whose codes went out for challenges that began in a minute, and whether one was typed.
+-- Whose codes went out for challenges that began in a minute, how many, and whether one was typed.
 CREATE TABLE conversion (
     minute  INTEGER NOT NULL,
     subject TEXT    NOT NULL,
+    sent    INTEGER NOT NULL,
     entered INTEGER NOT NULL,
     PRIMARY KEY (minute, subject)
 ) STRICT, WITHOUT ROWID;
@@ -46,12 +56,12 @@ CREATE TABLE closure (
     until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What the number look-up said of a line, by a keyed hash of its number; of what a stranger typed, that they waited.
+-- What the number look-up said of a line, by a keyed hash of its number, nothing where it could not say; of what a
+-- stranger typed, that they waited.
 CREATE TABLE line (
     number     TEXT    PRIMARY KEY,
     kind       TEXT,
     kind_at    INTEGER,
     swapped    INTEGER,
-    swapped_at INTEGER,
-    in_vain_at INTEGER
+    swapped_at INTEGER
 ) STRICT, WITHOUT ROWID;

@@ -15,7 +15,7 @@ use crate::domain::line::{Line, LineKind, LineRefusal, is_fresh};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::time::Timestamp;
 use crate::store::{Store, StoreError};
-use crate::verifier::lookup::Lookup;
+use crate::verifier::lookup::{Learned, Lookup};
 
 /// Knows lines.
 #[derive(Debug)]
@@ -30,7 +30,16 @@ pub struct Lines {
     fails: AtomicBool,
 }
 
-/// What is not known of a line, or no longer.
+/// What became of a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged {
+    /// The channel for its code, or why it gets none.
+    pub channel: Result<Channel, LineRefusal>,
+    /// Whether a question was asked for it, which costs money.
+    pub asked: bool,
+}
+
+/// What was never asked about a line, or too long ago.
 #[derive(Clone, Copy, Debug)]
 struct Gaps {
     kind: bool,
@@ -70,14 +79,26 @@ impl Lines {
         channel: Channel,
         offered: &[Channel],
         now: Timestamp,
-    ) -> Result<Result<Channel, LineRefusal>, StoreError> {
+    ) -> Result<Judged, StoreError> {
         let offline = offline(number).await;
-        let known = match &self.lookup {
+        let (line, asked) = match &self.lookup {
             Some((lookup, settings)) => self.learn(number, lookup, settings, now).await?,
-            None => Some(Line::default()),
+            None => (Line::default(), false),
         };
-        let Some(line) = known else { return Ok(Err(LineRefusal::Unknown)) };
-        Ok(Line { kind: line.kind.or_else(|| Some((offline?, now))), ..line }.judge(channel, offered))
+        if self.is_too_little(&line) {
+            return Ok(Judged { channel: Err(LineRefusal::Unknown), asked });
+        }
+        let line = Line { kind: Some((line.kind().or(offline), now)), ..line };
+        Ok(Judged { channel: line.judge(channel, offered), asked })
+    }
+
+    /// Whether the settings want to know more before a code goes anywhere.
+    fn is_too_little(&self, line: &Line) -> bool {
+        self.lookup.as_ref().is_some_and(|(_, settings)| {
+            let silent = settings.line_type && line.kind().is_none()
+                || settings.sim_swap && line.was_swapped().is_none();
+            silent && settings.on_failure == OnFailure::Refuse
+        })
     }
 
     /// What a stranger waits for: as long as an answer takes, when nothing would be known.
@@ -93,64 +114,53 @@ impl Lines {
             // A known person's is asked about again the next time.
             return Ok(());
         }
-        let line = Line { kind: Some((LineKind::Mobile, now)), swapped: Some((false, now)), in_vain: None };
+        let line = Line { kind: Some((Some(LineKind::Mobile), now)), swapped: Some((Some(false), now)) };
         self.store.remember_line(key, line).await
     }
 
-    /// What is known of a line once it was asked about; `None` when the settings want to know more.
+    /// What is known of a line once it was asked about, and whether it was.
     async fn learn(
         &self,
         number: &PhoneNumber,
         lookup: &Lookup,
         settings: &config::Lookup,
         now: Timestamp,
-    ) -> Result<Option<Line>, StoreError> {
+    ) -> Result<(Line, bool), StoreError> {
         let key = self.master.hash("line", number.as_e164());
-        let mut line = self.known(&key, settings, now).await?;
-        let gaps = Gaps::of(&line, settings);
-        if gaps.any() && line.in_vain.is_none() && self.ask(number, lookup, gaps, &mut line, now).await {
-            self.store.remember_line(key, line).await?;
+        let known = self.known(&key, settings, now).await?;
+        let gaps = Gaps::of(&known, settings);
+        if !gaps.any() {
+            return Ok((known, false));
         }
-        let enough = settings.on_failure != OnFailure::Refuse || !Gaps::of(&line, settings).any();
-        Ok(enough.then_some(line))
+        let Some(learned) = self.ask(number, lookup, gaps).await else { return Ok((known, true)) };
+        let line = Line {
+            kind: known.kind.or_else(|| gaps.kind.then_some((learned.kind, now))),
+            swapped: known.swapped.or_else(|| gaps.swap.then_some((learned.swapped, now))),
+        };
+        self.store.remember_line(key, line).await?;
+        Ok((line, true))
     }
 
-    /// Fills the gaps; whether there was an answer.
-    async fn ask(
-        &self,
-        number: &PhoneNumber,
-        lookup: &Lookup,
-        gaps: Gaps,
-        line: &mut Line,
-        now: Timestamp,
-    ) -> bool {
+    async fn ask(&self, number: &PhoneNumber, lookup: &Lookup, gaps: Gaps) -> Option<Learned> {
         let since = Instant::now();
         let answer = lookup.ask(number, gaps.kind, gaps.swap).await;
         self.pace.note(since.elapsed());
         self.fails.store(answer.is_err(), Ordering::Relaxed);
-        match answer {
-            Ok(learned) => {
-                line.kind = line.kind.or_else(|| learned.kind.map(|kind| (kind, now)));
-                line.swapped = line.swapped.or_else(|| learned.swapped.map(|swapped| (swapped, now)));
-                let silent = gaps.kind && line.kind.is_none() || gaps.swap && line.swapped.is_none();
-                line.in_vain = silent.then_some(now);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the number look-up could not be asked");
-                false
-            }
-        }
+        answer.inspect_err(|error| tracing::warn!(%error, "the number look-up could not be asked")).ok()
     }
 
     /// What was learned before and is still good.
     async fn known(&self, key: &str, settings: &config::Lookup, now: Timestamp) -> Result<Line, StoreError> {
         let line = self.store.line(key.to_owned()).await?;
+        let lasts = |said: bool, lasts: Duration| if said { lasts } else { IN_VAIN_LASTS };
         Ok(Line {
-            kind: line.kind.filter(|(_, at)| is_fresh(*at, settings.line_type_lasts, now)),
+            kind: line
+                .kind
+                .filter(|(kind, at)| is_fresh(*at, lasts(kind.is_some(), settings.line_type_lasts), now)),
             // A thief does not swap it back: once swapped, it is asked again only when the answer is old as well.
-            swapped: line.swapped.filter(|(_, at)| is_fresh(*at, settings.sim_swap_lasts, now)),
-            in_vain: line.in_vain.filter(|at| is_fresh(*at, IN_VAIN_LASTS, now)),
+            swapped: line.swapped.filter(|(swapped, at)| {
+                is_fresh(*at, lasts(swapped.is_some(), settings.sim_swap_lasts), now)
+            }),
         })
     }
 }

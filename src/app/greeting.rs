@@ -30,6 +30,9 @@ pub(super) async fn greet_all(failover: &Failover) -> Vec<Arc<dyn Verifier>> {
 
 /// Asks those that were silent until each has answered.
 pub(super) async fn greet_again(failover: Arc<Failover>, silent: Vec<Arc<dyn Verifier>>) {
+    if silent.is_empty() {
+        return;
+    }
     let greetings = silent.iter().map(async |provider| {
         loop {
             tokio::time::sleep(AGAIN).await;

@@ -42,12 +42,10 @@ impl LineKind {
 /// What a look-up said of a line, and when; each part is asked for, kept and outdated alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// What kind it is.
-    pub kind: Option<(LineKind, Timestamp)>,
-    /// Whether its SIM was swapped lately.
-    pub swapped: Option<(bool, Timestamp)>,
-    /// When something of it was asked that was not known.
-    pub in_vain: Option<Timestamp>,
+    /// What kind it is; nothing where that could not be said.
+    pub kind: Option<(Option<LineKind>, Timestamp)>,
+    /// Whether its SIM was swapped lately; nothing where that could not be said.
+    pub swapped: Option<(Option<bool>, Timestamp)>,
 }
 
 /// Why no code goes to a line.
@@ -77,12 +75,22 @@ impl LineRefusal {
 }
 
 impl Line {
+    /// What kind it is, where that is known.
+    pub fn kind(&self) -> Option<LineKind> {
+        self.kind.and_then(|(kind, _)| kind)
+    }
+
+    /// Whether its SIM was swapped lately, where that is known.
+    pub fn was_swapped(&self) -> Option<bool> {
+        self.swapped.and_then(|(swapped, _)| swapped)
+    }
+
     /// The channel to use where `channel` was asked for, of those that are offered.
     pub fn judge(&self, channel: Channel, offered: &[Channel]) -> Result<Channel, LineRefusal> {
-        if self.swapped.is_some_and(|(swapped, _)| swapped) {
+        if self.was_swapped() == Some(true) {
             return Err(LineRefusal::SimSwap);
         }
-        match self.kind.map(|(kind, _)| kind) {
+        match self.kind() {
             Some(kind @ (LineKind::NonFixedVoip | LineKind::Special)) => Err(LineRefusal::Kind(kind)),
             Some(LineKind::Landline) if !offered.contains(&Channel::Call) => Err(LineRefusal::NoCalls),
             Some(LineKind::Landline) => Ok(Channel::Call),
@@ -104,7 +112,7 @@ mod tests {
     const THEN: Timestamp = Timestamp::from_unix(1_000);
 
     fn judge(kind: LineKind, offered: &[Channel]) -> Result<Channel, LineRefusal> {
-        Line { kind: Some((kind, THEN)), ..Line::default() }.judge(Channel::Sms, offered)
+        Line { kind: Some((Some(kind), THEN)), swapped: None }.judge(Channel::Sms, offered)
     }
 
     #[test]
@@ -121,10 +129,9 @@ mod tests {
 
     #[test]
     fn a_swapped_sim_gets_no_code_by_any_way() {
-        let line =
-            Line { kind: Some((LineKind::Landline, THEN)), swapped: Some((true, THEN)), in_vain: None };
+        let line = Line { kind: Some((Some(LineKind::Landline), THEN)), swapped: Some((Some(true), THEN)) };
         assert_eq!(line.judge(Channel::Call, BOTH), Err(LineRefusal::SimSwap));
-        let line = Line { swapped: Some((false, THEN)), ..line };
+        let line = Line { swapped: Some((Some(false), THEN)), ..line };
         assert_eq!(line.judge(Channel::Sms, BOTH), Ok(Channel::Call));
     }
 

@@ -158,7 +158,7 @@ async fn what_happens_without_an_answer_is_the_operators_choice() {
         assert_eq!(start(&scene, 1).await.0.len(), sent * 3, "{choice}");
         assert_eq!(look_ups(&scene).await, asked, "{choice}");
         scene.house.sql(
-            "UPDATE challenge SET sent_at = sent_at - 60; UPDATE line SET in_vain_at = in_vain_at - 3600",
+            "UPDATE challenge SET sent_at = sent_at - 60; UPDATE line SET kind_at = kind_at - 3600",
         );
         start(&scene, 1).await;
         assert_eq!(look_ups(&scene).await, asked + 1, "{choice}");

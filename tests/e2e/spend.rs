@@ -268,12 +268,12 @@ async fn lesson_47_when_few_codes_come_back_sending_closes() {
     scene.house.sql(&older(10));
     assert_eq!(scene.browser().start(&number(10)).await.status, 303);
     // An administrator who looked into it need not wait.
-    scene.house.sql("UPDATE conversion SET entered = 0");
+    scene.house.sql("UPDATE conversion SET sent = 1, entered = 0");
     scene.browser().start(&number(11)).await.expect(503, CLOSED);
     assert_eq!(scene.house.json(&["spend", "reopen"]), json!({"was_closed": true}));
     assert_eq!(scene.house.details("sending_reopened"), ["was closed"]);
     // What was sent longer ago than the window says nothing any more.
-    scene.house.sql("DELETE FROM conversion; INSERT INTO conversion SELECT strftime('%s') / 60 - 70, 'user:' || id, 0 FROM user");
+    scene.house.sql("DELETE FROM conversion; INSERT INTO conversion SELECT strftime('%s') / 60 - 70, 'user:' || id, 1, 0 FROM user");
     assert_eq!(scene.browser().start(&number(11)).await.status, 303);
 }
 
@@ -413,7 +413,7 @@ async fn what_was_not_sent_is_given_back() {
             scene.house.sql("UPDATE challenge SET sent_at = sent_at - 300");
         }
     }
-    assert!(!scene.house.finds("SELECT 1 FROM conversion"));
+    assert!(!scene.house.finds("SELECT 1 FROM conversion WHERE sent > 0"));
     // What may have been sent is not.
     scene.simulator.fault(json!({"on": "start", "fault": "drop_after", "times": 1})).await;
     assert_eq!(scene.browser().start(ALICE).await.status, 303);

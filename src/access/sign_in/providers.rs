@@ -78,12 +78,7 @@ impl Providers {
         let pace = if under_way.is_some() { &self.resends } else { &self.starts };
         let attempts = self.failover.start(to, channel, under_way).await;
         for Attempt { provider, result } in &attempts {
-            if let Some(mirror) = self.mirrors.get(provider) {
-                mirror.starts.note(result.as_ref().err());
-                if mirror.starts.is_met() {
-                    tokio::spawn(self.clone().look_at(provider.clone()));
-                }
-            }
+            self.note(provider, |mirror| &mirror.starts, result.as_ref().err());
         }
         let error = attempts.last().and_then(|last| last.result.as_ref().err());
         // While all rest nobody was asked: it says nothing of how long they take.
@@ -134,15 +129,15 @@ impl Providers {
     }
 
     pub(super) async fn check(
-        &self,
+        self: &Arc<Self>,
         holder: &Holder,
         to: &PhoneNumber,
         code: &Code,
     ) -> Result<Verdict, VerifierError> {
         let since = Instant::now();
         let result = self.failover.check(holder, to, code).await;
+        self.note(&holder.provider, |mirror| &mirror.checks, result.as_ref().err());
         if let Some(mirror) = self.mirrors.get(&holder.provider) {
-            mirror.checks.note(result.as_ref().err());
             mirror.pace.note(since.elapsed());
         }
         result
@@ -167,14 +162,18 @@ impl Providers {
         self.failover.is_lost(holder)
     }
 
-    /// Asks for the name that was lost.
+    /// Asks for the name that was lost. Trouble with it is trouble of the check that needs it.
     pub(super) async fn recover(
-        &self,
+        self: &Arc<Self>,
         holder: &Holder,
         to: &PhoneNumber,
         channel: Channel,
     ) -> Result<Holder, VerifierError> {
-        let sent = self.failover.recover(holder, to, channel).await?;
+        let recovered = self.failover.recover(holder, to, channel).await;
+        if let Err(error) = &recovered {
+            self.note(&holder.provider, |mirror| &mirror.checks, Some(error));
+        }
+        let sent = recovered?;
         Ok(Holder { provider: holder.provider.clone(), handle: Some(sent.handle) })
     }
 
@@ -189,12 +188,26 @@ impl Providers {
             .any(|provider| provider.name() == holder.provider && provider.goes_on_by_itself())
     }
 
+    /// A real call of one kind came to this; that a provider rests is no call.
+    fn note(self: &Arc<Self>, provider: &str, of: fn(&Mirror) -> &Fault, error: Option<&VerifierError>) {
+        let rests = error.is_some_and(|error| error.trouble == Trouble::Resting);
+        let Some(fault) = self.mirrors.get(provider).map(of).filter(|_| !rests) else { return };
+        fault.note(error);
+        if fault.is_met() {
+            tokio::spawn(self.clone().look_at(provider.to_owned()));
+        }
+    }
+
     /// Looks whether trouble that was just met shows as well when the provider is only asked whether it is there: if so,
     /// strangers see it end.
     async fn look_at(self: Arc<Self>, name: String) {
         let provider = self.failover.providers().find(|provider| provider.name() == name);
-        if let Some((provider, mirror)) = provider.zip(self.mirrors.get(&name)) {
-            let _ = mirror.starts.judge(self.health(&**provider, mirror).await);
+        let Some((provider, mirror)) = provider.zip(self.mirrors.get(&name)) else { return };
+        // What it said before the trouble says nothing of it.
+        *mirror.health.lock().await = None;
+        let health = self.health(&**provider, mirror).await;
+        for fault in [&mirror.starts, &mirror.checks] {
+            let _ = fault.judge(health.clone());
         }
     }
 

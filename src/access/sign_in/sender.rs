@@ -91,11 +91,11 @@ impl Sender {
     }
 
     async fn try_send(self: &Arc<Self>, order: Order, trail: &Trail) -> Result<Challenge, Cause> {
-        let since = Instant::now();
         // What is wrong with one number is told to nobody but the trail: it is then pretended for, like a stranger.
         let served = self.served(order.to.clone(), trail).await;
         let (counted, reserved) = self.reserve(&order.challenge, served, trail).await?;
         let (fitting, reserved) = self.fitting(&order.challenge, counted, reserved, trail).await?;
+        let since = Instant::now();
         let message = fitting.map(|(to, channel)| Message {
             challenge: order.challenge.clone(),
             channel,
@@ -137,7 +137,7 @@ impl Sender {
     }
 
     /// How the code goes to the number, as far as its line allows; a stranger's takes as long. It is counted already,
-    /// since asking about a line costs money as well; where nothing is sent the gateway gets its part back.
+    /// since asking about a line costs money as well; where nothing was asked nor is sent the gateway gets its part back.
     async fn fitting(
         &self,
         challenge: &Challenge,
@@ -149,34 +149,33 @@ impl Sender {
             self.lines.pretend(&challenge.subject, self.writer.now()).await?;
             return Ok((None, reserved));
         };
-        if let Some(channel) = self.line(challenge, &to, trail).await? {
-            return Ok((Some((to, channel)), reserved));
+        let (channel, asked) = self.line(challenge, &to, trail).await?;
+        if channel.is_some() || asked {
+            return Ok((channel.map(|channel| (to, channel)), reserved));
         }
         let (gateways, own) = reserved.split();
         self.guard.refund(gateways).await?;
         Ok((None, own))
     }
 
-    /// The channel that the line allows, if any.
+    /// The channel that the line allows, if any, and whether a question was asked for it.
     async fn line(
         &self,
         challenge: &Challenge,
         to: &PhoneNumber,
         trail: &Trail,
-    ) -> Result<Option<Channel>, StoreError> {
-        let (asked, offered) = (challenge.channel, &self.challenge.channels);
-        match self.lines.judge(to, asked, offered, self.writer.now()).await? {
-            Ok(channel) if channel == asked => Ok(Some(channel)),
+    ) -> Result<(Option<Channel>, bool), StoreError> {
+        let (wanted, offered) = (challenge.channel, &self.challenge.channels);
+        let judged = self.lines.judge(to, wanted, offered, self.writer.now()).await?;
+        match judged.channel {
+            Ok(channel) if channel == wanted => {}
             Ok(channel) => {
                 let detail = format!("a landline gets a {}", channel.as_str());
                 self.writer.note(What::NumberRefused, trail, detail).await;
-                Ok(Some(channel))
             }
-            Err(refusal) => {
-                self.writer.note(What::NumberRefused, trail, refusal.as_str()).await;
-                Ok(None)
-            }
+            Err(refusal) => self.writer.note(What::NumberRefused, trail, refusal.as_str()).await,
         }
+        Ok((judged.channel.ok(), judged.asked))
     }
 
     /// Whether the number is of a country that codes go to. What was typed has been looked at before; a number that
@@ -232,8 +231,10 @@ impl Sender {
 
     /// Asks the providers in turn. An error is everybody's.
     async fn ask(&self, message: &Message, order: &Order, since: Instant) -> Result<Asked, VerifierError> {
-        // What is pending is this very message.
-        let live = order.challenge.holder.as_ref().filter(|_| order.challenge.delivery != Delivery::Pending);
+        // What is pending is this very message, and of one that was refused no code is under way.
+        let sent =
+            order.challenge.delivery != Delivery::Pending && order.challenge.prospect == Prospect::Open;
+        let live = order.challenge.holder.as_ref().filter(|_| sent);
         let under_way = live.or(order.old.as_ref()).map(|holder| self.under_way(holder, message, order));
         let attempts = self.providers.start(&message.to, message.channel, under_way, since).await;
         self.note(message, &attempts).await;
@@ -245,9 +246,8 @@ impl Sender {
             Err(error) => error,
         };
         if error.trouble.scope() == Scope::Unknown {
-            // It may have been sent. The name of a code sent before may still be the name of this one.
-            let held = live.filter(|holder| holder.provider == provider);
-            let delivered = self.delivered(provider, held.and_then(|holder| holder.handle.clone()));
+            // It may have been sent, under a name that is not known.
+            let delivered = self.delivered(provider, None);
             return Ok(Asked::settled(Delivered { delivery: Delivery::Unconfirmed, ..delivered }));
         }
         let others = match error.trouble.scope() {
@@ -354,13 +354,13 @@ impl Sender {
     ) -> Result<Result<Challenge, VerifierError>, Cause> {
         let lost = challenge.holder.clone().filter(|holder| self.providers.is_lost(holder));
         let Some(holder) = lost else { return Ok(Ok(challenge)) };
-        let reserved = match self.count(&challenge, Some(to), trail).await? {
-            Ok(reserved) => reserved,
-            Err(stop) => return told(stop).map_or(Ok(Err(VerifierError::down())), Err),
+        let Ok(reserved) = self.count(&challenge, Some(to), trail).await? else {
+            // Not told: a stranger's check asks for nothing.
+            return Ok(Err(VerifierError::down()));
         };
         let recovered = match self.line(&challenge, to, trail).await? {
-            Some(channel) => (channel, self.providers.recover(&holder, to, channel).await),
-            None => (challenge.channel, Err(VerifierError::down())),
+            (Some(channel), _) => (channel, self.providers.recover(&holder, to, channel).await),
+            (None, _) => (challenge.channel, Err(VerifierError::down())),
         };
         match recovered {
             (channel, Ok(found)) => Ok(Ok(self.found(challenge, channel, found, trail).await?)),

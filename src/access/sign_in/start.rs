@@ -72,7 +72,7 @@ impl SignIn {
                 let sending = self.pending.begin(&subject);
                 drop(turn);
                 self.writer.note(What::ChallengeStarted, trail, who.refusal).await;
-                let to = who.user.map(|user| user.phone_number);
+                let to = self.unchanged(who.user).await?;
                 self.send(Order { challenge, before: None, old: None, to }, sending, trail).await
             }
         }
@@ -185,7 +185,7 @@ impl SignIn {
         let subject = of.subject.clone();
         let turn = self.pending.in_turn(&subject).await;
         let (first, now) = (self.pending.of(&subject), self.parts.clock.now());
-        let old = of.holder.clone();
+        let old = of.holder.clone().filter(|_| of.prospect == Prospect::Open);
         let (challenge, before) = match of.usable(now) {
             // Its time or its tries are over, but the person is the same: they need not type their number again.
             Err(Closed::Expired | Closed::TooManyChecks) => {
@@ -213,6 +213,7 @@ impl SignIn {
         };
         let sending = self.pending.begin(&subject);
         drop(turn);
+        let to = self.unchanged(to).await?;
         self.writer.note(What::CodeResent, trail, channel.as_str()).await;
         self.send(Order { challenge, before, old, to }, sending, trail).await
     }
@@ -232,8 +233,15 @@ impl SignIn {
         challenge.resend_wait(channel, self.parts.clock.now(), self.providers.pacing(challenge, channel))
     }
 
+    /// Where a user's code goes, unless they were changed before the challenge stood: whatever changes them later ends it.
+    async fn unchanged(&self, user: Option<User>) -> Result<Option<PhoneNumber>, StoreError> {
+        let Some(then) = user else { return Ok(None) };
+        let now = self.parts.store.user(UserKey::Id(then.id)).await?.filter(User::may_sign_in);
+        Ok(now.map(|user| user.phone_number).filter(|number| *number == then.phone_number))
+    }
+
     /// What another code is counted against, like the first, and whom it goes to.
-    async fn again(&self, of: &Challenge) -> Result<(Vec<Spend>, Option<PhoneNumber>), StoreError> {
+    async fn again(&self, of: &Challenge) -> Result<(Vec<Spend>, Option<User>), StoreError> {
         // Whom it is counted against is one thing, whether they get a code another: somebody shut out is counted like
         // everybody.
         let known = match of.subject.user_id() {
@@ -244,7 +252,7 @@ impl SignIn {
         let spends = self.spends(number, &of.subject, of.subject.typed());
         let closed = self.parts.store.failures(of.subject.clone()).await?.is_closed();
         let may_get_one = |user: &User| of.user == Some(user.id) && user.may_sign_in() && !closed;
-        Ok((spends, known.filter(may_get_one).map(|user| user.phone_number)))
+        Ok((spends, known.filter(may_get_one)))
     }
 }
 

@@ -151,8 +151,11 @@ pub(super) fn record_delivery(
     sent_at: Timestamp,
     delivered: &Delivered,
 ) -> Result<(), StoreError> {
-    // One that was sent later has a word of its own.
-    let Some(found) = find(t, id)?.filter(|found| found.sent_at == sent_at) else { return Ok(()) };
+    let Some(found) = find(t, id)? else { return Ok(()) };
+    if found.sent_at != sent_at {
+        // One that was sent later has a word of its own.
+        return orphan(t, delivered.holder.as_ref(), &found, found.sent_at + SETTLED);
+    }
     let statement = "UPDATE challenge SET delivery = ?, prospect = ? \
                      WHERE subject = ? AND state = 'open' AND sent_at = ? AND prospect <> 'used'";
     t.prepare_cached(statement)?.execute(params![
@@ -162,6 +165,15 @@ pub(super) fn record_delivery(
         found.sent_at.unix()
     ])?;
     let Some(holder) = &delivered.holder else { return Ok(()) };
+    if found.holder.as_ref() != Some(holder) {
+        // Where the new name is not known it may be the old one.
+        let may_live = found.holder.as_ref().is_some_and(|old| old.provider == holder.provider)
+            && holder.handle.is_none();
+        let due = if may_live { found.expires_at } else { found.sent_at + SETTLED };
+        orphan(t, found.holder.as_ref(), &found, due)?;
+    }
+    let adopted = "DELETE FROM orphan WHERE provider = ? AND handle = ?";
+    t.prepare_cached(adopted)?.execute(params![holder.provider, holder.handle])?;
     // All challenges of a code have one holder: the provider keeps one code for a number.
     let statement = format!(
         "UPDATE challenge SET provider = ?2, handle = ?3, code_length = coalesce(?4, code_length), released = 0 \
@@ -172,6 +184,29 @@ pub(super) fn record_delivery(
         holder.provider,
         holder.handle,
         delivered.code_length
+    ])?;
+    Ok(())
+}
+
+/// A request can be cancelled so long after it was made.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// Keeps a code that no challenge holds any more, to be cancelled when the provider lets it be.
+fn orphan(
+    t: &Transaction<'_>,
+    holder: Option<&Holder>,
+    of: &Challenge,
+    due: Timestamp,
+) -> Result<(), StoreError> {
+    let Some((holder, handle)) = holder.and_then(|holder| Some((holder, holder.handle.as_ref()?))) else {
+        return Ok(());
+    };
+    let statement = "INSERT OR IGNORE INTO orphan (provider, handle, reference, due_at) VALUES (?, ?, ?, ?)";
+    t.prepare_cached(statement)?.execute(params![
+        holder.provider,
+        handle,
+        of.reference.to_string(),
+        due.unix()
     ])?;
     Ok(())
 }
@@ -187,6 +222,10 @@ pub(super) fn undo_sending(
         t.prepare_cached(statement)?.execute([id.to_string()])?;
         return Ok(());
     };
+    let joined = "UPDATE challenge SET state = 'unsent' WHERE (subject, sent_at) = \
+                  (SELECT subject, sent_at FROM challenge WHERE id = ?1) \
+                  AND id <> ?1 AND state = 'open' AND created_at >= sent_at";
+    t.prepare_cached(joined)?.execute([id.to_string()])?;
     let statement = "UPDATE challenge SET channel = ?, sent_at = ?, sends = ? WHERE id = ?";
     t.prepare_cached(statement)?.execute(params![
         before.channel.as_str(),
@@ -203,8 +242,9 @@ pub(super) fn abandoned(t: &Transaction<'_>, now: Timestamp) -> Result<Vec<(Hold
     // After half an hour the provider is done with it, too.
     let oldest = now - Duration::from_secs(1_800);
     let statement = "SELECT provider, handle, min(reference) AS reference FROM challenge \
-                     WHERE expires_at BETWEEN ? AND ? AND released = 0 AND handle IS NOT NULL AND state IN ('open', 'cancelled') \
-                     GROUP BY provider, handle LIMIT 100";
+                     WHERE expires_at BETWEEN ?1 AND ?2 AND released = 0 AND handle IS NOT NULL \
+                     AND state IN ('open', 'cancelled', 'exhausted') GROUP BY provider, handle \
+                     UNION SELECT provider, handle, reference FROM orphan WHERE due_at BETWEEN ?1 AND ?2 LIMIT 100";
     let read = |row: &rusqlite::Row<'_>| {
         let holder = Holder { provider: row.get("provider")?, handle: row.get("handle")? };
         Ok((holder, parse(row, "reference")?))
@@ -214,7 +254,9 @@ pub(super) fn abandoned(t: &Transaction<'_>, now: Timestamp) -> Result<Vec<(Hold
 
 pub(super) fn release(t: &Transaction<'_>, holder: &Holder) -> Result<(), StoreError> {
     let statement = "UPDATE challenge SET released = 1 WHERE released = 0 AND handle = ? AND provider = ? \
-                     AND state IN ('open', 'cancelled')";
+                     AND state IN ('open', 'cancelled', 'exhausted')";
+    t.prepare_cached(statement)?.execute(params![holder.handle, holder.provider])?;
+    let statement = "DELETE FROM orphan WHERE handle = ? AND provider = ?";
     t.prepare_cached(statement)?.execute(params![holder.handle, holder.provider])?;
     Ok(())
 }
@@ -342,6 +384,7 @@ pub(super) fn purge(t: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreE
         "DELETE FROM challenge WHERE id IN (SELECT id FROM challenge WHERE expires_at < ? LIMIT 1000)",
         [over],
     )?;
+    gone += t.execute("DELETE FROM orphan WHERE due_at < ?", [over])?;
     let check = "DELETE FROM spend WHERE rowid IN (SELECT rowid FROM spend WHERE at < ?1 AND key LIKE 'checks:%' LIMIT 1000)";
     gone += t.execute(check, [over])?;
     let spend = "DELETE FROM spend WHERE rowid IN (SELECT rowid FROM spend WHERE at < ? LIMIT 1000)";

@@ -17,9 +17,8 @@ pub(super) fn find(t: &Transaction<'_>, number: &str) -> Result<Line, StoreError
         let kind: Option<String> = row.get("kind")?;
         let swapped: Option<bool> = row.get("swapped")?;
         Ok(Line {
-            kind: kind.and_then(|kind| LineKind::from_stored(&kind)).zip(moment(row, "kind_at")?),
-            swapped: swapped.zip(moment(row, "swapped_at")?),
-            in_vain: moment(row, "in_vain_at")?,
+            kind: moment(row, "kind_at")?.map(|at| (kind.and_then(|kind| LineKind::from_stored(&kind)), at)),
+            swapped: moment(row, "swapped_at")?.map(|at| (swapped, at)),
         })
     };
     Ok(one(&mut t.prepare_cached("SELECT * FROM line WHERE number = ?")?, [number], read)?
@@ -27,14 +26,14 @@ pub(super) fn find(t: &Transaction<'_>, number: &str) -> Result<Line, StoreError
 }
 
 pub(super) fn remember(t: &Transaction<'_>, number: &str, line: &Line) -> Result<(), StoreError> {
-    let statement = "INSERT OR REPLACE INTO line (number, kind, kind_at, swapped, swapped_at, in_vain_at) VALUES (?, ?, ?, ?, ?, ?)";
+    let statement =
+        "INSERT OR REPLACE INTO line (number, kind, kind_at, swapped, swapped_at) VALUES (?, ?, ?, ?, ?)";
     t.prepare_cached(statement)?.execute(params![
         number,
-        line.kind.map(|(kind, _)| kind.as_str()),
+        line.kind().map(LineKind::as_str),
         line.kind.map(|(_, at)| at.unix()),
-        line.swapped.map(|(swapped, _)| swapped),
+        line.was_swapped(),
         line.swapped.map(|(_, at)| at.unix()),
-        line.in_vain.map(Timestamp::unix),
     ])?;
     Ok(())
 }
@@ -42,7 +41,7 @@ pub(super) fn remember(t: &Transaction<'_>, number: &str, line: &Line) -> Result
 /// Forgets what was learned long ago: it is asked again, whatever the settings say.
 pub(super) fn purge(t: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
     let statement = "DELETE FROM line WHERE number IN (SELECT number FROM line WHERE \
-                     max(coalesce(kind_at, 0), coalesce(swapped_at, 0), coalesce(in_vain_at, 0)) < ? LIMIT 1000)";
+                     max(coalesce(kind_at, 0), coalesce(swapped_at, 0)) < ? LIMIT 1000)";
     Ok(t.execute(statement, [(now - LINE_LASTS).unix()])?)
 }
 

@@ -34,7 +34,7 @@ pub(super) fn reserve(
         add(t, budget, 1)?;
     }
     if wanted.real && wanted.first {
-        tally(t, &wanted.subject, wanted.began_at, false)?;
+        tally(t, &wanted.subject, wanted.began_at, (1, false))?;
     }
     Ok(Ok(()))
 }
@@ -48,7 +48,7 @@ pub(super) fn refund(t: &Transaction<'_>, taken: &Reservation) -> Result<(), Sto
         rates::refund(t, prefix)?;
     }
     if taken.real && taken.first {
-        let statement = "DELETE FROM conversion WHERE minute = ? AND subject = ? AND entered = 0";
+        let statement = "UPDATE conversion SET sent = max(sent - 1, 0) WHERE minute = ? AND subject = ?";
         t.prepare_cached(statement)?.execute(params![minute(taken.began_at), taken.subject.as_str()])?;
     }
     Ok(())
@@ -56,7 +56,7 @@ pub(super) fn refund(t: &Transaction<'_>, taken: &Reservation) -> Result<(), Sto
 
 /// A code was typed: it counts in the minute its challenge began in.
 pub(super) fn entered(t: &Transaction<'_>, subject: &Subject, began_at: Timestamp) -> Result<(), StoreError> {
-    tally(t, subject, began_at, true)
+    tally(t, subject, began_at, (0, true))
 }
 
 pub(super) fn status(
@@ -117,7 +117,8 @@ fn closed(t: &Transaction<'_>, wanted: &Reservation, now: Timestamp) -> Result<O
 
 fn converted(t: &Transaction<'_>, rule: &Conversion, now: Timestamp) -> Result<(u32, u32), StoreError> {
     // Each of them once: a few numbers that somebody knows and starts again and again must not close sending.
-    let statement = "SELECT count(DISTINCT subject), count(DISTINCT subject) FILTER (WHERE entered = 1) \
+    let statement = "SELECT count(DISTINCT subject) FILTER (WHERE sent > 0 OR entered = 1), \
+                     count(DISTINCT subject) FILTER (WHERE entered = 1) \
                      FROM conversion WHERE minute BETWEEN ? AND ?";
     let (first, last) = rule.minutes(now);
     let mut statement = t.prepare_cached(statement)?;
@@ -140,10 +141,10 @@ fn tally(
     t: &Transaction<'_>,
     subject: &Subject,
     began_at: Timestamp,
-    entered: bool,
+    (sent, entered): (u32, bool),
 ) -> Result<(), StoreError> {
-    let statement = "INSERT INTO conversion (minute, subject, entered) VALUES (?1, ?2, ?3) \
-                     ON CONFLICT DO UPDATE SET entered = max(entered, ?3)";
-    t.prepare_cached(statement)?.execute(params![minute(began_at), subject.as_str(), entered])?;
+    let statement = "INSERT INTO conversion (minute, subject, sent, entered) VALUES (?1, ?2, ?3, ?4) \
+                     ON CONFLICT DO UPDATE SET sent = sent + ?3, entered = max(entered, ?4)";
+    t.prepare_cached(statement)?.execute(params![minute(began_at), subject.as_str(), sent, entered])?;
     Ok(())
 }

@@ -90,7 +90,7 @@ pub(super) fn change(
 /// it may have gone to another phone.
 fn end_challenges(t: &Transaction<'_>, subject: &Subject) -> Result<(), StoreError> {
     let statement = "UPDATE challenge SET state = 'cancelled', prospect = 'used' \
-                     WHERE subject = ? AND state IN ('open', 'cancelled')";
+                     WHERE subject = ? AND state IN ('open', 'cancelled', 'exhausted')";
     t.execute(statement, [subject.as_str()])?;
     Ok(())
 }
