@@ -132,6 +132,26 @@ async fn a_swapped_sim_gets_no_code_by_phone() {
 }
 
 #[tokio::test]
+async fn a_kind_that_cannot_be_said_does_not_hide_a_swapped_sim() {
+    let scene = scene("sim_swap = true\nsim_swap_lasts = \"10m\"\non_failure = \"allow\"", &[]).await;
+    is(&scene, 0, json!({"type": "mobile", "swapped": true})).await;
+    for asked in [1, 2] {
+        assert_eq!(
+            start(&scene, 0).await,
+            (vec![], Some("its SIM was swapped lately".to_owned())),
+            "{asked}"
+        );
+        assert_eq!(look_ups(&scene).await, asked);
+        scene.house.sql(
+            "UPDATE line SET kind = NULL, swapped_at = swapped_at - 600; UPDATE challenge SET sent_at = sent_at - 60",
+        );
+    }
+    let requests = scene.simulator.requests().await;
+    let last = requests.iter().rfind(|request| request["path"].as_str().unwrap().contains("/PhoneNumbers/"));
+    assert!(!last.unwrap().to_string().contains("line_type"), "only what is old is asked again: {last:?}");
+}
+
+#[tokio::test]
 async fn what_happens_without_an_answer_is_the_operators_choice() {
     for (choice, sent) in [("allow", 1), ("refuse", 0)] {
         let scene = scene(&format!("on_failure = \"{choice}\"\ntimeout = \"1s\""), &[]).await;
@@ -157,9 +177,9 @@ async fn what_happens_without_an_answer_is_the_operators_choice() {
         scene.house.sql("UPDATE challenge SET sent_at = sent_at - 60");
         assert_eq!(start(&scene, 1).await.0.len(), sent * 3, "{choice}");
         assert_eq!(look_ups(&scene).await, asked, "{choice}");
-        scene.house.sql(
-            "UPDATE challenge SET sent_at = sent_at - 60; UPDATE line SET kind_at = kind_at - 3600",
-        );
+        scene
+            .house
+            .sql("UPDATE challenge SET sent_at = sent_at - 60; UPDATE line SET kind_at = kind_at - 3600");
         start(&scene, 1).await;
         assert_eq!(look_ups(&scene).await, asked + 1, "{choice}");
     }

@@ -169,3 +169,28 @@ async fn who_goes_away_leaves_the_message_to_the_others() {
     assert_eq!(scene.simulator.sent_to(ALICE).await, 1);
     assert_eq!(stays.verify(&scene.simulator.code(ALICE).await).await.location(), "/");
 }
+
+#[tokio::test]
+async fn whoever_joined_a_resend_that_failed_keeps_nobody_from_the_next() {
+    let scene = Scene::start(GENEROUS).await;
+    let browser = scene.browser();
+    assert_eq!(browser.start(ALICE).await.status, 303);
+    scene.house.sql("UPDATE challenge SET sent_at = sent_at - 300, created_at = created_at - 300");
+    let before = scene.simulator.calls("/Verifications").await;
+    scene.simulator.fault(json!({"on": "start", "fault": "503", "delay_ms": 400, "times": 0})).await;
+    let resend = browser.resend("sms");
+    let joins = async {
+        eventually("the resend is under way", async || {
+            scene.simulator.calls("/Verifications").await > before
+        })
+        .await;
+        scene.browser().start(ALICE).await
+    };
+    let (resent, joined) = tokio::join!(resend, joins);
+    for page in [resent, joined] {
+        page.expect(503, "Codes cannot be sent at the moment");
+    }
+    scene.simulator.clear_faults().await;
+    assert_eq!(scene.browser().start(ALICE).await.status, 303);
+    assert_eq!(scene.simulator.sent_to(ALICE).await, 2);
+}

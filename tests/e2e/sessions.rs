@@ -140,6 +140,24 @@ async fn lesson_37_a_code_of_the_old_phone_opens_nothing() {
     }
 }
 
+#[tokio::test]
+async fn lesson_37_a_start_that_overlaps_a_change_of_phone_sends_nothing_to_the_old_one() {
+    let scene = Scene::start("").await;
+    let other = rusqlite::Connection::open(scene.house.path("state/vestibule.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let browser = scene.browser();
+    let start = browser.start(ALICE);
+    let change = async {
+        // Nothing tells that the start has read the user and waits to write; if it had not, it would see the change.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let change = "UPDATE user SET phone_number = '+14155550177' WHERE name = 'alice'; COMMIT";
+        other.execute_batch(change).unwrap();
+    };
+    let (page, ()) = tokio::join!(start, change);
+    assert_eq!(page.status, 303);
+    assert!(scene.simulator.messages().await.is_empty());
+}
+
 fn kid(browser: &Browser) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -313,3 +313,69 @@ async fn a_code_that_nobody_typed_is_cancelled() {
         .await;
     }
 }
+
+/// The old request was cancelled to make room, and the name of the new one was lost.
+#[tokio::test]
+async fn the_code_of_a_resend_whose_answer_was_lost_is_right() {
+    for version in [V2, V1] {
+        let scene = scene(version, &["--cancel-after", "0"]).await;
+        let browser = scene.browser();
+        assert_eq!(browser.start(ALICE).await.status, 303);
+        scene.house.sql("UPDATE challenge SET sent_at = sent_at - 60");
+        scene.simulator.fault(json!({"on": "start", "fault": "malformed_json", "times": 0})).await;
+        assert_eq!(browser.resend("sms").await.status, 303);
+        scene.simulator.clear_faults().await;
+        browser.challenge().await.expect(200, UNCONFIRMED);
+        assert_eq!(scene.simulator.sent_to(ALICE).await, 2, "it had gone out");
+        assert_eq!(browser.verify(&scene.simulator.code(ALICE).await).await.status, 303);
+        assert!(browser.is_in().await, "{version:?}");
+    }
+}
+
+/// What another application of the same account has under way is not ours.
+#[tokio::test]
+async fn a_code_of_another_application_opens_nothing_however_often_one_asks() {
+    let scene = scene(V2, &[]).await;
+    let body = json!({
+        "brand": "Theirs", "code_length": 6, "workflow": [{"channel": "sms", "to": &ALICE[1..]}],
+    });
+    let theirs =
+        http().post(format!("{}/v2/verify", scene.simulator.url)).basic_auth("abcd1234", Some(TOKEN));
+    assert!(theirs.json(&body).send().await.unwrap().status().is_success());
+    let code = scene.simulator.code(ALICE).await;
+    let browser = scene.browser();
+    assert_eq!(browser.start(ALICE).await.status, 303);
+    scene.house.sql("UPDATE challenge SET sent_at = sent_at - 60");
+    assert_eq!(browser.resend("sms").await.status, 303);
+    browser.mistype(&code).await.expect(200, "This code is not right");
+    assert!(!browser.is_in().await);
+    assert_eq!(scene.simulator.sent_to(ALICE).await, 1);
+}
+
+/// Another provider sent since: nobody types its code any more, and it would send again by itself.
+#[tokio::test]
+async fn a_code_that_another_provider_took_over_is_cancelled() {
+    let (vonage, twilio) = (Simulator::start_kind("vonage", &["--cancel-after", "0"]), Simulator::start(&[]));
+    let upstream = Upstream::start().await;
+    let twilios = crate::common::provider("twilio", &twilio.url);
+    let providers = format!("{}\n{twilios}", provider(&vonage, V2, KEY));
+    let house = House::with_providers(&providers, &config(&upstream, GENEROUS, ""));
+    house.add_user("alice", ALICE);
+    let gateway = Gateway::start(&house);
+    let browser = crate::common::Browser::new(gateway.address);
+    assert_eq!(browser.start(ALICE).await.status, 303);
+    house.sql("UPDATE challenge SET sent_at = sent_at - 60");
+    vonage.fault(json!({"on": "any", "fault": "503", "times": 0})).await;
+    assert_eq!(browser.resend("sms").await.status, 303);
+    vonage.clear_faults().await;
+    assert_eq!((vonage.sent_to(ALICE).await, twilio.sent_to(ALICE).await), (1, 1));
+    house.sql("UPDATE orphan SET due_at = due_at - 60");
+    eventually("it is cancelled", async || {
+        let requests = vonage.requests().await;
+        requests.iter().any(|request| request["method"] == "DELETE" && request["status"] == 204)
+    })
+    .await;
+    eventually("it is forgotten", async || !house.finds("SELECT 1 FROM orphan")).await;
+    browser.verify(&twilio.code(ALICE).await).await;
+    assert!(browser.is_in().await);
+}
