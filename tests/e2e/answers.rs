@@ -66,8 +66,9 @@ fn row(line: &str) -> Row {
     }
 }
 
-async fn calls(stage: &Stage, call: &str) -> usize {
-    let requests = stage.scene.simulator.requests().await;
+/// How many calls of a kind came after those that were known.
+async fn calls(stage: &Stage, known: &[Value], call: &str) -> usize {
+    let requests = stage.scene.simulator.requests_after(known).await;
     let is = |request: &&Value| {
         request["method"] == "POST" && stage.kind.is(call, request["path"].as_str().unwrap())
     };
@@ -79,7 +80,7 @@ async fn outcome(stage: &mut Stage, call: &str, answer: &str) -> Outcome {
     if call == "check" {
         assert_eq!(browser.start(&to).await.status, 303);
     }
-    let before = calls(stage, call).await;
+    let known = stage.scene.simulator.requests().await;
     stage.fault(call, answer).await;
     let mut page = if call == "start" {
         browser.start(&to).await
@@ -90,7 +91,7 @@ async fn outcome(stage: &mut Stage, call: &str, answer: &str) -> Outcome {
     if page.location().starts_with("/.vestibule/challenge") {
         page = browser.go(page.location()).await;
     }
-    let calls = calls(stage, call).await - before;
+    let calls = calls(stage, &known, call).await;
     assert!(!browser.is_in().await, "{call} {answer} let somebody in");
     assert!(stage.scene.simulator.sent_to(&to).await <= 1, "{call} {answer} sent twice");
     let reference = page.reference().unwrap_or_else(|| panic!("{call} {answer}: no reference: {page:#?}"));

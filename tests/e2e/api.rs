@@ -3,10 +3,8 @@
 use serde_json::json;
 
 use crate::common::browser::Page;
+use crate::common::journey::GENEROUS;
 use crate::common::{ALICE, BOB, STRANGER, Scene};
-
-const GENEROUS: &str = "[limits]\nstarts_per_number = \"100/1h\"\nstarts_per_user = \"100/1h\"\n\
-                        starts_per_address = \"1000/1m\"\nchecks_per_address = \"1000/1m\"\n";
 
 /// An error has this status, says this word and nothing else, and is JSON.
 #[track_caller]

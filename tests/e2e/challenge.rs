@@ -3,11 +3,8 @@
 use serde_json::json;
 
 use crate::common::browser::Page;
+use crate::common::journey::GENEROUS;
 use crate::common::{ALICE, BOB, Browser, STRANGER, Scene, eventually};
-
-/// Limits out of the way of what is tried here.
-const GENEROUS: &str = "[limits]\nstarts_per_number = \"100/1h\"\nstarts_per_user = \"100/1h\"\n\
-                        starts_per_address = \"1000/1m\"\nchecks_per_address = \"1000/1m\"\n";
 
 const START: &str = "/.vestibule/challenge/start";
 const VERIFY: &str = "/.vestibule/challenge/verify";

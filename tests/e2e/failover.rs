@@ -3,11 +3,9 @@
 
 use serde_json::json;
 
+use crate::common::journey::GENEROUS;
 use crate::common::more::number;
 use crate::common::{Browser, Gateway, House, STRANGER, Simulator, Upstream, config, eventually, provider};
-
-const GENEROUS: &str = "[limits]\nstarts_per_number = \"100/1h\"\nstarts_per_user = \"100/1h\"\n\
-                        starts_per_address = \"1000/1m\"\nchecks_per_address = \"1000/1m\"\n";
 
 const DOWN: &str = "Codes cannot be sent at the moment";
 const UNTOLD: &str = "If this number is known here, a code was sent by text";
@@ -29,9 +27,7 @@ impl Two {
         let providers = [("first", &first), ("second", &second)];
         let providers = providers.map(|(name, at)| format!("{}timeout = \"1s\"\n", provider(name, &at.url)));
         let house = House::with_providers(&providers.concat(), &config(&upstream, GENEROUS, ""));
-        let users: Vec<_> = (0..users).map(|n| (format!("u{n}"), number(n))).collect();
-        let users: Vec<_> = users.iter().map(|(name, phone)| (name.as_str(), phone.as_str())).collect();
-        house.add_users(&users);
+        house.add_many(users);
         let gateway = Gateway::start(&house);
         Self { first, second, house, gateway, _upstream: upstream }
     }

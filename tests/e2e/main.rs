@@ -22,6 +22,7 @@ mod lookup;
 mod pending;
 mod proxy;
 mod race;
+mod reach;
 mod sessions;
 mod smoke;
 mod spend;

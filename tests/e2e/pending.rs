@@ -4,11 +4,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::common::browser::Page;
+use crate::common::journey::GENEROUS;
 use crate::common::more::number;
 use crate::common::{ALICE, Browser, STRANGER, Scene, eventually};
-
-const GENEROUS: &str = "[limits]\nstarts_per_number = \"1000/1h\"\nstarts_per_user = \"1000/1h\"\n\
-                        starts_per_address = \"10000/1m\"\nchecks_per_address = \"10000/1m\"\n";
 
 fn slow(on: &str) -> serde_json::Value {
     json!({"on": on, "fault": "slow", "delay_ms": 700, "times": 0})
@@ -103,11 +101,10 @@ async fn when_a_budget_is_spent_all_hear_it() {
 #[tokio::test]
 async fn whoever_comes_first_nobody_is_told_of_a_code_that_was_not_sent() {
     let scene = Scene::start(GENEROUS).await;
-    let users: Vec<_> = (0..30).map(|n| (format!("u{n}"), number(n))).collect();
-    let users: Vec<_> = users.iter().map(|(name, phone)| (name.as_str(), phone.as_str())).collect();
-    scene.house.add_users(&users);
+    scene.house.add_many(30);
     scene.simulator.fault(json!({"on": "start", "fault": "20003", "delay_ms": 150, "times": 0})).await;
-    let rounds = users.iter().map(|(_, phone)| at_once(&scene, 6, phone));
+    let numbers: Vec<_> = (0..30).map(number).collect();
+    let rounds = numbers.iter().map(|phone| at_once(&scene, 6, phone));
     let told: Vec<Vec<u16>> = join_all(rounds)
         .await
         .into_iter()

@@ -5,11 +5,8 @@ use std::time::Instant;
 use futures_util::future::join_all;
 
 use crate::common::browser::Page;
+use crate::common::journey::GENEROUS;
 use crate::common::{ALICE, BOB, Browser, Scene};
-
-const GENEROUS: &str = "[limits]\nstarts_per_number = \"1000/1h\"\nstarts_per_user = \"1000/1h\"\n\
-                        starts_per_address = \"10000/1m\"\nchecks_per_address = \"10000/1m\"\n\
-                        checks_per_challenge = \"1000/1m\"\n";
 
 const AT_ONCE: usize = 200;
 /// As many as the provider looks at.

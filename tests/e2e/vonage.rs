@@ -5,10 +5,9 @@ use std::path::Path;
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 
+use crate::common::journey::GENEROUS;
 use crate::common::{ALICE, Gateway, House, STRANGER, Scene, Simulator, Upstream, config};
 use crate::common::{eventually, http};
-
-const GENEROUS: &str = "[limits]\nstarts_per_address = \"1000/1m\"\nchecks_per_address = \"1000/1m\"\n";
 
 const DOWN: &str = "Codes cannot be sent at the moment";
 const UNTOLD: &str = "If this number is known here, a code was sent by text";

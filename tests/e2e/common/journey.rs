@@ -3,11 +3,16 @@
 use std::fmt::Write as _;
 
 use super::more::number;
-use super::{Browser, Gateway, House, Scene, Simulator, Upstream, config};
+use super::{ALICE, BOB, Browser, Gateway, House, Scene, Simulator, Upstream, config};
 
 /// Limits out of the way of what is tried.
-pub const GENEROUS: &str = "[limits]\nstarts_per_number = \"100/1h\"\nstarts_per_user = \"100/1h\"\n\
-                            starts_per_address = \"5000/1m\"\nchecks_per_address = \"5000/1m\"\n";
+pub const GENEROUS: &str = "[limits]\nstarts_per_number = \"1000/1h\"\nstarts_per_user = \"1000/1h\"\n\
+                            starts_per_address = \"10000/1m\"\nchecks_per_address = \"10000/1m\"\n";
+
+/// Budgets out of the way of many people with many messages.
+const RICH: &str = "[spend]\nmessages_per_day = 100000\nmessages_per_month = 100000\n\
+                    messages_per_user_and_day = 1000\nmessages_per_user_and_month = 1000\n\
+                    conversion_least_sent = 100000\n";
 
 /// A kind of provider, and its simulator's words for what the gateway asks of it.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +23,8 @@ pub struct Kind {
     pub flags: &'static [&'static str],
     /// Operations: another code another way, forgetting a code, asking whether it is there.
     pub resend: &'static str,
+    /// Those of another code the same way, when the first is no longer young.
+    pub again: &'static [&'static str],
     pub cancel: &'static str,
     pub probe: &'static str,
     /// Wrong codes it takes.
@@ -29,6 +36,7 @@ pub const TWILIO: Kind = Kind {
     simulator: "twilio",
     flags: &[],
     resend: "start",
+    again: &["start"],
     cancel: "update",
     probe: "service",
     checks: 5,
@@ -38,6 +46,7 @@ pub const VONAGE: Kind = Kind {
     simulator: "vonage",
     flags: &["--cancel-after", "0"],
     resend: "next",
+    again: &["cancel", "start"],
     cancel: "cancel",
     probe: "cancel",
     checks: 3,
@@ -67,6 +76,19 @@ impl Kind {
     }
 }
 
+impl Scene {
+    /// With one provider of a kind, alice and bob; `more` are sections of the configuration, `flags` the simulator's.
+    pub async fn of(kind: Kind, flags: &[&str], more: &str) -> Self {
+        let simulator = Simulator::start_kind(kind.simulator, flags);
+        let upstream = Upstream::start().await;
+        let provider = kind.section(&simulator.url) + "timeout = \"3s\"\n";
+        let house = House::with_providers(&provider, &config(&upstream, more, ""));
+        house.add_users(&[("alice", ALICE), ("bob", BOB)]);
+        let gateway = Gateway::start(&house);
+        Self { simulator, upstream, house, gateway }
+    }
+}
+
 /// A gateway with one provider, and many people who have never been there.
 pub struct Stage {
     pub kind: Kind,
@@ -76,14 +98,14 @@ pub struct Stage {
 
 impl Stage {
     pub async fn new(kind: Kind) -> Self {
-        let simulator = Simulator::start_kind(kind.simulator, kind.flags);
-        let upstream = Upstream::start().await;
-        let provider = kind.section(&simulator.url) + "timeout = \"3s\"\n";
-        let house = House::with_providers(&provider, &config(&upstream, GENEROUS, ""));
-        let users: Vec<_> = (0..400).map(|n| (format!("u{n}"), number(n))).collect();
-        house.add_users(&users.iter().map(|(name, to)| (name.as_str(), to.as_str())).collect::<Vec<_>>());
-        let gateway = Gateway::start(&house);
-        Self { kind, scene: Scene { simulator, upstream, house, gateway }, people: 0 }
+        Self::with(kind, kind.flags).await
+    }
+
+    /// With other flags of the simulator.
+    pub async fn with(kind: Kind, flags: &[&str]) -> Self {
+        let scene = Scene::of(kind, flags, &format!("{RICH}{GENEROUS}")).await;
+        scene.house.add_many(400);
+        Self { kind, scene, people: 0 }
     }
 
     pub fn next_person(&mut self) -> (Browser, String) {

@@ -4,6 +4,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use reqwest::Method;
+use serde_json::Value;
 
 use super::browser::{HTML, Page};
 use super::{Browser, Gateway, House, Process, Simulator, eventually};
@@ -67,6 +68,17 @@ impl Browser {
         self.go(answer.location()).await
     }
 
+    /// Asks for a code where people say their name.
+    pub async fn start_by_name(&self, name: &str) -> Page {
+        self.submit("/.vestibule/challenge/start", &[("name", name), ("return_to", "/")]).await
+    }
+
+    /// The page that an answer leads to.
+    pub async fn follow(&self, answer: Page) -> Page {
+        let location = answer.location().to_owned();
+        if location.starts_with("/.vestibule/challenge") { self.go(&location).await } else { answer }
+    }
+
     /// The challenge page as it is now.
     pub async fn challenge(&self) -> Page {
         self.go("/.vestibule/challenge").await
@@ -101,6 +113,15 @@ impl Simulator {
         these.count()
     }
 
+    /// The API calls that came after those which were `known`. It keeps the newest two hundred, so that counting all of
+    /// them twice would tell nothing; between the two questions there must be fewer.
+    pub async fn requests_after(&self, known: &[Value]) -> Vec<Value> {
+        let now = self.requests().await;
+        let fits = |gone: &usize| now.starts_with(&known[*gone..]);
+        let gone = (0..=known.len()).find(fits).unwrap();
+        now[known.len() - gone..].to_vec()
+    }
+
     /// How many messages went to a number.
     pub async fn sent_to(&self, to: &str) -> usize {
         self.messages().await.iter().filter(|message| message["to"] == to).count()
@@ -115,11 +136,31 @@ impl House {
         self.run(&["user", "import", self.path("people.csv").to_str().unwrap()]);
     }
 
+    /// Adds so many users: u0, u1 and so on, who have the numbers from 0.
+    pub fn add_many(&self, count: usize) {
+        let users: Vec<_> = (0..count).map(|n| (format!("u{n}"), number(n))).collect();
+        self.add_users(&users.iter().map(|(name, to)| (name.as_str(), to.as_str())).collect::<Vec<_>>());
+    }
+
+    /// So much time passes for every code that was sent, and for nothing else.
+    pub fn passes(&self, seconds: u32) {
+        self.sql(&format!(
+            "UPDATE challenge SET sent_at = sent_at - {seconds}, created_at = created_at - {seconds}"
+        ));
+    }
+
     /// Changes the database behind the gateway's back.
     pub fn sql(&self, statement: &str) {
         let store = rusqlite::Connection::open(self.path("state/vestibule.db")).unwrap();
         store.busy_timeout(Duration::from_secs(5)).unwrap();
         store.execute_batch(statement).unwrap();
+    }
+
+    /// The one text that answers a question to the database.
+    pub fn told(&self, question: &str) -> String {
+        let store = rusqlite::Connection::open(self.path("state/vestibule.db")).unwrap();
+        store.busy_timeout(Duration::from_secs(5)).unwrap();
+        store.query_row(question, [], |row| row.get(0)).unwrap()
     }
 
     /// Whether a question to the database has an answer.
@@ -143,7 +184,7 @@ impl House {
     }
 
     /// Everybody who is in.
-    pub fn sessions(&self) -> Vec<serde_json::Value> {
+    pub fn sessions(&self) -> Vec<Value> {
         self.json(&["session", "list"]).as_array().unwrap().clone()
     }
 
@@ -177,7 +218,7 @@ impl Gateway {
     pub async fn figures(&mut self) -> String {
         let log = self.log();
         let line = log.lines().find(|line| line.contains("health and metrics are told")).unwrap();
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
         let url = format!("http://{}/metrics", line["address"].as_str().unwrap());
         super::http().get(url).send().await.unwrap().text().await.unwrap()
     }
