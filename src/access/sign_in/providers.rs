@@ -191,8 +191,15 @@ impl Providers {
     /// A real call of one kind came to this; that a provider rests is no call.
     fn note(self: &Arc<Self>, provider: &str, of: fn(&Mirror) -> &Fault, error: Option<&VerifierError>) {
         let rests = error.is_some_and(|error| error.trouble == Trouble::Resting);
-        let Some(fault) = self.mirrors.get(provider).map(of).filter(|_| !rests) else { return };
+        let Some(mirror) = self.mirrors.get(provider).filter(|_| !rests) else { return };
+        let fault = of(mirror);
         fault.note(error);
+        // What it said of its health in the trouble before is over for strangers, too; whoever asks now will hear it.
+        if error.is_none()
+            && let Ok(mut health) = mirror.health.try_lock()
+        {
+            *health = Some((Instant::now(), Ok(())));
+        }
         if fault.is_met() {
             tokio::spawn(self.clone().look_at(provider.to_owned()));
         }
