@@ -498,6 +498,6 @@ async fn lesson_31_no_answer_takes_longer_for_whose_name_is_known() {
 
 #[tokio::test]
 async fn lesson_31_no_answer_takes_longer_where_vonage_sends() {
-    let whos = &[Who::Known, Who::Unknown];
+    let whos = &[Who::Known, Who::Unknown, Who::Refused];
     Run { kind: VONAGE, by: By::Phone, whos }.nobody_can_be_told_by_the_time().await;
 }

@@ -114,6 +114,11 @@ impl Providers {
         answer
     }
 
+    /// Waits as if a code under way had been sent once more.
+    pub(super) async fn imitate_resend(&self, since: Instant) {
+        self.resends.imitate(since).await;
+    }
+
     /// What a start by one of these would come to for anybody, as far as can be known without sending.
     async fn would_start(&self, able: Vec<&Arc<dyn Verifier>>) -> Result<String, VerifierError> {
         let mut trouble = VerifierError::down();

@@ -46,6 +46,13 @@ pub(super) struct Order {
     pub(super) to: Option<PhoneNumber>,
 }
 
+impl Order {
+    /// Whether something was sent before, or it was said so.
+    fn again(&self) -> bool {
+        self.challenge.delivery != Delivery::Pending || self.old.is_some()
+    }
+}
+
 /// A message that is really sent.
 #[derive(Debug)]
 struct Message {
@@ -236,7 +243,12 @@ impl Sender {
             order.challenge.delivery != Delivery::Pending && order.challenge.prospect == Prospect::Open;
         let live = order.challenge.holder.as_ref().filter(|_| sent);
         let under_way = live.or(order.old.as_ref()).map(|holder| self.under_way(holder, message, order));
+        let refused_before = order.again() && under_way.is_none();
         let attempts = self.providers.start(&message.to, message.channel, under_way, since).await;
+        if refused_before {
+            // There was no code to make room for; a stranger waits as if there had been one.
+            self.providers.imitate_resend(since).await;
+        }
         self.note(message, &attempts).await;
         let Some(Attempt { provider, result }) = attempts.into_iter().last() else {
             return Err(VerifierError::down());
@@ -304,8 +316,7 @@ impl Sender {
     /// What a stranger gets: a challenge of whoever would have sent.
     async fn pretend(&self, order: &Order, since: Instant) -> Result<Asked, VerifierError> {
         let challenge = &order.challenge;
-        let again = challenge.delivery != Delivery::Pending || order.old.is_some();
-        let pretended = self.providers.pretend_start(challenge.channel, again, since).await;
+        let pretended = self.providers.pretend_start(challenge.channel, order.again(), since).await;
         let (delivery, provider) = match pretended {
             Ok(provider) => (Delivery::Sent, Some(provider)),
             Err(error) if error.trouble.scope() == Scope::Unknown => (Delivery::Unconfirmed, None),
