@@ -17,9 +17,19 @@ pub(super) fn of_answer(answer: &Raw) -> VerifierError {
     // An edge proxy's HTML page has no code; its message could hold the number, and is not kept.
     let code = serde_json::from_slice::<Body>(&answer.body).ok().and_then(|body| body.code);
     let status = answer.status.as_u16();
-    let trouble = code.and_then(by_code).unwrap_or_else(|| wire::by_status(status));
+    let trouble = code.and_then(by_code).unwrap_or_else(|| unknown(code, status));
     let code = code.map(|code| code.to_string());
     VerifierError { trouble, code, status: Some(status), retry_after: answer.retry_after }
+}
+
+/// A code of Verify's own that is not known here may be about one number: told to everybody it would tell of that number,
+/// and three of them would stop all. Anything else goes by the status.
+fn unknown(code: Option<u32>, status: u16) -> Trouble {
+    let of_verify = code.is_some_and(|code| (60_000..61_000).contains(&code));
+    match status {
+        400 | 402..=428 if of_verify => Trouble::Refused,
+        _ => wire::by_status(status),
+    }
 }
 
 /// The error dictionary, as far as Verify's operations meet it.
@@ -68,6 +78,18 @@ mod tests {
     fn answer(status: u16, body: &str) -> VerifierError {
         let status = reqwest::StatusCode::from_u16(status).unwrap();
         of_answer(&Raw { status, retry_after: None, body: body.as_bytes().to_vec() })
+    }
+
+    #[test]
+    fn an_unknown_code_of_verify_is_one_numbers() {
+        for status in [400, 402, 403, 404, 410] {
+            assert_eq!(answer(status, r#"{"code":60999}"#).trouble, Trouble::Refused, "{status}");
+        }
+        for (status, body) in [(401, r#"{"code":60999}"#), (403, "{}"), (403, r#"{"code":29999}"#)] {
+            assert_eq!(answer(status, body).trouble, Trouble::Configuration, "{status} {body}");
+        }
+        assert_eq!(answer(429, r#"{"code":60999}"#).trouble, Trouble::Throttled);
+        assert_eq!(answer(500, r#"{"code":60999}"#).trouble, Trouble::Down);
     }
 
     #[test]
