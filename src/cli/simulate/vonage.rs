@@ -16,7 +16,7 @@ use crate::simulator::vonage::{Options, PublicKey, fault, is_api_key, is_uuid};
 /// Takes any well-formed API key with any secret, and any well-formed token, unless they are pinned. Each sent
 /// code is an output line `code +14155550100 123456` and an entry of GET /simulator/messages; GET
 /// /simulator/requests lists the API calls. How long a code is each start says: it is `code_length` of the gateway's
-/// [[provider]]. Faults are switched by a flag or, while it runs, over HTTP.
+/// provider section. Faults are switched by a flag or, while it runs, over HTTP.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(super) struct Vonage {
