@@ -4,6 +4,7 @@ mod lookup;
 mod provider;
 mod reader;
 mod route;
+mod rule;
 mod secret;
 mod sections;
 mod spend;

@@ -6,14 +6,14 @@
 mod back_office;
 mod reply;
 mod sessions;
+pub mod target;
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http_body_util::Either;
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue, UPGRADE};
+use hyper::header::{HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response};
 use ipnet::IpNet;
 
@@ -21,17 +21,18 @@ pub use back_office::BackOffice;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::domain::policy::{Cause, Decision, Policy, Reason, RouteMatch};
+use crate::domain::policy::{Asked, Cause, Decision, Policy, Reason};
 use crate::message::client_address;
 use crate::message::forwarded::chain_field;
 use crate::message::kind::{Kind, kind};
+use crate::message::origin;
 use crate::message::session_cookie::Names;
-use crate::message::{authority, framing, origin, path};
 use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
 use crate::pages::{BASE, Pages};
 use crate::proxy::{Arrival, Place, Proved, Proxy, ReplyBody};
 use sessions::KnownSessions;
+use target::Target;
 
 /// What all threads share, and nobody changes.
 #[derive(Debug)]
@@ -53,10 +54,8 @@ pub struct Site {
 impl Site {
     /// The site of these settings.
     pub fn new(settings: &Settings, pages: Arc<Pages>, clock: Arc<dyn Clock>) -> Self {
-        let routes = settings.routes.iter();
-        let matches = routes.map(|route| RouteMatch { host: route.host.clone(), path: route.path.clone() });
         Self {
-            policy: Policy::new(matches),
+            policy: target::policy(settings),
             cookies: Names::new(settings.server.public_url.secure),
             scheme: settings.server.public_url.scheme(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
@@ -91,6 +90,14 @@ impl Peer {
     }
 }
 
+/// Which way a request came.
+struct Way {
+    /// The client, as far as proxies that we trust can tell.
+    client: IpAddr,
+    /// The addresses from the client to us, as a field.
+    chain: HeaderValue,
+}
+
 /// One thread's gateway.
 #[derive(Debug)]
 pub struct Front {
@@ -121,60 +128,43 @@ impl Front {
         peer: &Peer,
         kind: Kind,
     ) -> Result<Response<ReplyBody>, Refusal> {
-        let written = self.check_target(&request)?;
-        let session = self.session(&request).await?;
+        let target = target::read(&self.site.policy, &request)?;
         if is_ours(request.uri().path()) {
-            return self.visit(request, peer, kind, written, session).await;
+            let session = self.session(&request).await?;
+            return self.visit(request, peer, kind, &target, session).await;
         }
         // It shows a client's fields to whoever reads the answer (RFC 9110 section 9.3.8). Our own addresses refuse it
         // themselves: they know what they take.
         if *request.method() == Method::TRACE {
             return Err(Refusal::MethodRefused);
         }
-        match self.site.policy.decide(&host_of(&written)?, request.uri().path(), session) {
+        let way = self.way(&request, peer);
+        let asked = Asked { path: request.uri().path(), method: request.method(), client: way.client };
+        let ruling = target.host.ruling(&asked).map_err(|_| Refusal::AmbiguousPath)?;
+        let session = match self.session(&request).await {
+            // What everybody may see is there when nobody can be recognised, too.
+            Err(_) if ruling.is_open() => Err(Cause::NoSession),
+            session => session?,
+        };
+        match ruling.decide(session, self.site.clock.now()) {
             Decision::Forward(permit) => {
-                upgrade_comes_from_here(&request, self.site.scheme, &written)?;
+                upgrade_comes_from_here(&request, self.site.scheme, &target)?;
                 let arrival = Arrival {
-                    chain: self.chain(&request, peer),
+                    chain: way.chain,
                     scheme: self.site.scheme,
-                    authority: written,
+                    authority: target.written,
                     place: peer.place.clone(),
                 };
                 Ok(self.proxy.forward(permit, request, arrival).await?)
             }
             Decision::Challenge(cause) => {
-                let site = format!("{}://{}", self.site.scheme, written.to_str().unwrap_or_default());
-                let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-                Ok(self.site.pages.challenge_first(cause, kind, &site, target).map(Either::Right))
+                let site = format!("{}://{}", self.site.scheme, target.authority());
+                let path = request.uri().path_and_query().map_or("/", |target| target.as_str());
+                Ok(self.site.pages.challenge_first(cause, kind, &site, path).map(Either::Right))
             }
             Decision::Deny(Reason::NoRoute) => Err(Refusal::NotFound),
+            Decision::Deny(Reason::Rule) => Err(Refusal::Denied),
         }
-    }
-
-    /// Reads framing, host and path once, and refuses what could be read otherwise elsewhere. What the client wrote
-    /// as the authority is what the upstream is told.
-    fn check_target(&self, request: &Request<Incoming>) -> Result<HeaderValue, Refusal> {
-        if *request.method() == Method::CONNECT {
-            return Err(Refusal::MethodRefused);
-        }
-        if !framing::is_plain(request.headers()) {
-            return Err(Refusal::Malformed);
-        }
-        let written =
-            authority::authority(request.uri(), request.headers()).map_err(|_| Refusal::Malformed)?;
-        // The field itself where there is one: cloning it copies nothing.
-        let written = match request.headers().get(HOST) {
-            Some(field) => field.clone(),
-            None => HeaderValue::from_str(written).map_err(|_| Refusal::Malformed)?,
-        };
-        let host = host_of(&written)?;
-        if !self.site.policy.knows_host(&host) {
-            return Err(Refusal::UnknownHost);
-        }
-        path::check(request.uri().path(), self.site.policy.divides(&host))
-            .map_err(|_| Refusal::AmbiguousPath)?;
-        drop(host);
-        Ok(written)
     }
 
     /// Whose request it is: known to this thread, or to be asked of the back office.
@@ -195,10 +185,10 @@ impl Front {
         request: Request<Incoming>,
         peer: &Peer,
         kind: Kind,
-        written: HeaderValue,
+        target: &Target<'_>,
         session: Result<Proved, Cause>,
     ) -> Result<Response<ReplyBody>, Refusal> {
-        let client = self.client(&request, peer);
+        let client = self.way(&request, peer).client;
         let (head, body) = request.into_parts();
         let visit = Visit {
             path: head.uri.path().to_owned(),
@@ -208,25 +198,20 @@ impl Front {
             body: back_office::gather(body).await?,
             client,
             scheme: self.site.scheme,
-            authority: written.to_str().unwrap_or_default().to_owned(),
+            authority: target.authority().to_owned(),
             kind,
             session: session.map(|proved| proved.session().clone()),
         };
         Ok(self.office.serve(visit).await?.map(Either::Right))
     }
 
-    fn client(&self, request: &Request<Incoming>, peer: &Peer) -> IpAddr {
+    /// Which way the request came.
+    fn way(&self, request: &Request<Incoming>, peer: &Peer) -> Way {
         if !peer.trusted {
-            return peer.address;
+            return Way { client: peer.address, chain: peer.chain.clone() };
         }
-        client_address::chain(request.headers(), peer.address, &self.site.trusted_proxies)[0]
-    }
-
-    fn chain(&self, request: &Request<Incoming>, peer: &Peer) -> HeaderValue {
-        if !peer.trusted {
-            return peer.chain.clone();
-        }
-        chain_field(&client_address::chain(request.headers(), peer.address, &self.site.trusted_proxies))
+        let chain = client_address::chain(request.headers(), peer.address, &self.site.trusted_proxies);
+        Way { client: chain[0], chain: chain_field(&chain) }
     }
 
     /// Forgets sessions that are over, and closes connections that are idle.
@@ -241,17 +226,13 @@ fn is_ours(path: &str) -> bool {
     path.strip_prefix(BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn host_of(written: &HeaderValue) -> Result<Cow<'_, str>, Refusal> {
-    authority::host(written.to_str().unwrap_or_default()).map_err(|_| Refusal::Malformed)
-}
-
 /// A page of another site may not open a WebSocket with this person's session (RFC 6455 section 10.2).
 fn upgrade_comes_from_here(
     request: &Request<Incoming>,
     scheme: &str,
-    written: &HeaderValue,
+    target: &Target<'_>,
 ) -> Result<(), Refusal> {
     let upgrades = request.headers().contains_key(UPGRADE);
-    let from_here = || origin::is_same(request.headers(), scheme, written.to_str().unwrap_or_default());
+    let from_here = || origin::is_same(request.headers(), scheme, target.authority());
     if upgrades && !from_here() { Err(Refusal::CrossSite) } else { Ok(()) }
 }

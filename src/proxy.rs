@@ -3,6 +3,7 @@
 mod body;
 mod pool;
 mod send;
+mod standing;
 mod upgrade;
 
 use std::rc::Rc;
@@ -21,10 +22,12 @@ pub use body::ReplyBody;
 use crate::access::sessions::LiveSession;
 use crate::clock::Clock;
 use crate::config::Route;
-use crate::domain::policy::Permit;
+use crate::domain::policy::{Permit, Proof};
+use crate::domain::time::Timestamp;
 use crate::message::session_cookie::Names;
 use crate::message::{forwarded, hop_by_hop, identity};
 use pool::{Pool, Pools};
+use standing::Standing;
 
 /// A session whose token was verified, with the user's name ready as a field.
 #[derive(Clone, Debug)]
@@ -43,6 +46,12 @@ impl Proved {
     /// The session.
     pub const fn session(&self) -> &Arc<LiveSession> {
         &self.session
+    }
+}
+
+impl Proof for Proved {
+    fn proved_at(&self) -> Timestamp {
+        self.session.auth_time()
     }
 }
 
@@ -118,38 +127,38 @@ impl Proxy {
         let RoutePools { route, pools } = &self.routes[permit.route().0];
         let switch = upgrade::wanted(&mut request);
         let place = arrival.place.clone();
+        let standing = Standing::new(permit.session().map(Proved::session), &self.clock);
         self.prepare(&mut request, route, permit.session(), arrival);
         if switch.is_some() {
             upgrade::ask(request.headers_mut());
         }
         let (mut answer, connection, pool) =
-            send::send(pools, request, route.response_timeout, permit.session().session.clone()).await?;
+            send::send(pools, request, route.response_timeout, standing.clone()).await?;
         *answer.version_mut() = Version::HTTP_11;
         self.cookies.guard_answer(answer.headers_mut());
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let client = switch.ok_or_else(|| UpstreamError::Unsolicited(pool.authority().to_owned()))?;
-            return Ok(upgrade::relay(
-                client,
-                answer,
-                permit.into_session().session,
-                self.clock.clone(),
-                place,
-            ));
+            return Ok(upgrade::relay(client, answer, standing, place));
         }
         hop_by_hop::remove_from_answer(answer.headers_mut());
-        let session = permit.into_session().session;
-        Ok(answer.map(|body| body::streamed(body, connection, pool, session, self.clock.clone())))
+        Ok(answer.map(|body| body::streamed(body, connection, pool, standing)))
     }
 
     /// Takes out what may not go on, then puts in what the upstream is to know. In this order: nothing a client
     /// sends survives under a name of ours.
-    fn prepare(&self, request: &mut Request<Incoming>, route: &Route, proved: &Proved, arrival: Arrival) {
+    fn prepare(
+        &self,
+        request: &mut Request<Incoming>,
+        route: &Route,
+        proved: Option<&Proved>,
+        arrival: Arrival,
+    ) {
         let version = request.version();
         to_origin_form(request);
         let headers = request.headers_mut();
         hop_by_hop::remove_from_request(headers);
         self.cookies.strip(headers);
-        identity::replace(headers, &route.identity_headers, &proved.user);
+        identity::replace(headers, &route.identity_headers, proved.map(|proved| &proved.user));
         headers.insert(header::HOST, arrival.authority.clone());
         forwarded::set(headers, arrival.chain, arrival.scheme, arrival.authority, version);
     }

@@ -231,11 +231,12 @@ impl<'d> Section<'d> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let tables = value.get_ref().as_array().map(|items| items.iter().collect::<Vec<_>>());
         let Some(items) = tables.filter(|items| items.iter().all(|item| item.get_ref().is_table())) else {
-            self.problem(key, &format!("a repeated section; write [[{key}]]"));
+            self.problem(key, &format!("a repeated section; write [[{}]]", self.key(key)));
             return Vec::new();
         };
         let several = items.len() > 1;
-        let path = |place: usize| if several { format!("{key}[{place}]") } else { key.to_owned() };
+        let name = self.key(key);
+        let path = |place: usize| if several { format!("{name}[{place}]") } else { name.clone() };
         let section = |(place, item): (usize, &'d Spanned<DeValue<'d>>)| {
             Self::new(self.document, path(place + 1), item.get_ref().as_table(), item.span())
         };

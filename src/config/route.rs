@@ -7,7 +7,9 @@ use std::time::Duration;
 use hyper::header::HeaderName;
 
 use super::reader::Section;
-use super::values::duration;
+use super::rule;
+use super::values::{duration, one_of};
+use crate::domain::policy::{EncodedSlashes, Rule};
 
 /// One application.
 #[derive(Clone, Debug)]
@@ -18,6 +20,10 @@ pub struct Route {
     pub path: String,
     /// Where it runs; taken in turn.
     pub upstreams: Vec<Upstream>,
+    /// What is asked where; the first rule that matches decides.
+    pub rules: Vec<Rule>,
+    /// What `%2F` in a path is to the application.
+    pub encoded_slashes: EncodedSlashes,
     /// Fields that carry the user's name, beside `X-Forwarded-User`.
     pub identity_headers: Vec<HeaderName>,
     /// For a connection to it.
@@ -151,6 +157,13 @@ fn route(section: &Section<'_>, default_host: Option<&str>) -> Option<Route> {
         host: host.or_else(|| default_host.map(str::to_owned))?,
         path: path.map_or_else(|| "/".to_owned(), |prefix| prefix.0),
         upstreams: (!upstreams.is_empty()).then_some(upstreams)?,
+        rules: rule::rules(section),
+        encoded_slashes: one_of(
+            section,
+            "encoded_slashes",
+            &[("refuse", EncodedSlashes::Unknown), ("data", EncodedSlashes::Data)],
+            Some(EncodedSlashes::Unknown),
+        )?,
         identity_headers,
         connect_timeout: duration(section, "connect_timeout", Duration::from_secs(5)),
         response_timeout: duration(section, "response_timeout", Duration::from_secs(60)),

@@ -300,3 +300,23 @@ fn uncommented(text: &str) -> String {
     let text: String = text.lines().map(|line| switch(line) + "\n").collect();
     text.replace("[challenge]\n", "[challenge]\ntemplates = \"/\"\n")
 }
+
+#[test]
+fn a_rule_that_says_too_little_or_too_much_is_a_problem() {
+    for (rule, expected) in [
+        ("", "route.rule.access: missing; write \"allow\""),
+        ("access = \"alow\"", "did you mean \"allow\""),
+        ("access = \"allow\"", "lets everybody see everything"),
+        ("access = \"allow\"\npaths = []", "names nothing"),
+        ("access = \"deny\"\npaths = [\"public\"]", "not a path"),
+        ("access = \"deny\"\npaths = [\"re:/status\"]", "must say where it begins and ends"),
+        ("access = \"deny\"\nmethods = [\"get\"]", "in capital letters"),
+        ("access = \"deny\"\nnetworks = [\"office\"]", "not a network"),
+        ("access = \"deny\"\nmax_age = \"15m\"", "write access = \"challenge\""),
+        ("access = \"challenge\"\nmax_age = \"5s\"", "too short"),
+        ("access = \"challenge\"\nfactor = \"sms\"", "unknown key"),
+    ] {
+        let said = with(&format!("[[route.rule]]\n{rule}\n"));
+        assert!(said.contains(expected), "{rule}: {said}");
+    }
+}

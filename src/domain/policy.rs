@@ -1,16 +1,48 @@
 //! Who may pass where. The only place that makes a [`Permit`].
 
+mod pattern;
+mod reading;
+mod rule;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hyper::Method;
+
+pub use pattern::{NotAPattern, PathPattern};
+pub use reading::{Ambiguous, EncodedSlashes};
+pub use rule::{Access, Rule};
+
+use super::time::Timestamp;
+use reading::readings;
+
 /// Which route a request takes: its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RouteId(pub usize);
 
-/// What a route matches.
+/// What a route matches, and what it asks of whom.
 #[derive(Clone, Debug)]
 pub struct RouteMatch {
     /// The host, lower case, without port.
     pub host: String,
     /// The path it starts at, by whole segments: `/wiki` is `/wiki` and `/wiki/…`, not `/wikis`.
     pub path: String,
+    /// Its rules; the first that matches decides, and where none does a session is asked for.
+    pub rules: Vec<Rule>,
+    /// What `%2F` in a path is.
+    pub encoded_slashes: EncodedSlashes,
+}
+
+/// What is known of a request before anybody asks who sends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'r> {
+    /// The path as it is sent on.
+    pub path: &'r str,
+    /// The method.
+    pub method: &'r Method,
+    /// The client's address.
+    pub client: IpAddr,
 }
 
 /// Why a person must prove themselves.
@@ -20,6 +52,8 @@ pub enum Cause {
     NoSession,
     /// Their session is over.
     SessionEnded(super::session::SessionEnd),
+    /// Their session is good, and their proof older than the rule's `max_age`.
+    ProofTooOld,
 }
 
 /// Why a request goes nowhere, whoever sends it.
@@ -27,13 +61,16 @@ pub enum Cause {
 pub enum Reason {
     /// No route has this path.
     NoRoute,
+    /// A rule refuses it.
+    Rule,
 }
 
-/// The right to be forwarded along one route with one session. Nothing else is forwarded.
+/// The right to be forwarded along one route, with the session that was decided on if there is one. Nothing else is
+/// forwarded.
 #[derive(Debug)]
 pub struct Permit<S> {
     route: RouteId,
-    session: S,
+    session: Option<S>,
 }
 
 impl<S> Permit<S> {
@@ -42,14 +79,9 @@ impl<S> Permit<S> {
         self.route
     }
 
-    /// The session that was decided on.
-    pub const fn session(&self) -> &S {
-        &self.session
-    }
-
-    /// Gives the session up.
-    pub fn into_session(self) -> S {
-        self.session
+    /// The session that was decided on; where everybody may pass there may be none.
+    pub const fn session(&self) -> Option<&S> {
+        self.session.as_ref()
     }
 }
 
@@ -64,102 +96,142 @@ pub enum Decision<S> {
     Deny(Reason),
 }
 
+/// A proof that was given: what a rule may ask of a session.
+pub trait Proof {
+    /// When it was given.
+    fn proved_at(&self) -> Timestamp;
+}
+
+/// The route and rule that a request falls under, whoever sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    route: Option<RouteId>,
+    rule: Option<usize>,
+    access: Access,
+}
+
+impl Ruling {
+    /// The route.
+    pub const fn route(&self) -> Option<RouteId> {
+        self.route
+    }
+
+    /// The place of the rule among those of its route; `None` where no rule matched.
+    pub const fn rule(&self) -> Option<usize> {
+        self.rule
+    }
+
+    /// What is asked.
+    pub const fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Whether it passes without a session.
+    pub fn is_open(&self) -> bool {
+        self.access == Access::Allow
+    }
+
+    /// Decides on a request by whoever `session` proves to be, at `now`.
+    pub fn decide<S: Proof>(&self, session: Result<S, Cause>, now: Timestamp) -> Decision<S> {
+        let session = match (self.access, session) {
+            (Access::Deny, _) => return Decision::Deny(Reason::Rule),
+            (Access::Allow, session) => session.ok(),
+            (Access::Challenge { .. }, Err(cause)) => return Decision::Challenge(cause),
+            (Access::Challenge { max_age }, Ok(session)) => {
+                if max_age.is_some_and(|most| is_older(&session, most, now)) {
+                    return Decision::Challenge(Cause::ProofTooOld);
+                }
+                Some(session)
+            }
+        };
+        match self.route {
+            Some(route) => Decision::Forward(Permit { route, session }),
+            None => Decision::Deny(Reason::NoRoute),
+        }
+    }
+}
+
+fn is_older(session: &impl Proof, most: Duration, now: Timestamp) -> bool {
+    now >= session.proved_at() + most
+}
+
 /// The routes, and what they require.
 #[derive(Debug)]
 pub struct Policy {
-    /// Longest path first within a host.
-    routes: Vec<(RouteMatch, RouteId)>,
+    hosts: HashMap<String, HostPolicy, ahash::RandomState>,
 }
 
 impl Policy {
     /// A policy over routes in the order of the configuration.
     pub fn new(routes: impl IntoIterator<Item = RouteMatch>) -> Self {
-        let mut routes: Vec<_> =
-            routes.into_iter().enumerate().map(|(place, r)| (r, RouteId(place))).collect();
-        routes.sort_by_key(|(r, _)| std::cmp::Reverse(r.path.len()));
-        Self { routes }
-    }
-
-    /// Whether any route has this host.
-    pub fn knows_host(&self, host: &str) -> bool {
-        self.routes.iter().any(|(route, _)| route.host == host)
-    }
-
-    /// Whether more than one route divides this host by path, so that a path read two ways would matter.
-    pub fn divides(&self, host: &str) -> bool {
-        self.routes.iter().filter(|(route, _)| route.host == host).count() > 1
-    }
-
-    /// Decides on a request for `host` and `path` by whoever `session` proves to be.
-    pub fn decide<S>(&self, host: &str, path: &str, session: Result<S, Cause>) -> Decision<S> {
-        let session = match session {
-            Ok(session) => session,
-            Err(cause) => return Decision::Challenge(cause),
-        };
-        match self.route(host, path) {
-            Some(route) => Decision::Forward(Permit { route, session }),
-            None => Decision::Deny(Reason::NoRoute),
+        let mut hosts: HashMap<String, HostPolicy, ahash::RandomState> = HashMap::default();
+        for (place, route) in routes.into_iter().enumerate() {
+            hosts.entry(route.host.clone()).or_default().routes.push((route, RouteId(place)));
         }
+        hosts.values_mut().for_each(HostPolicy::sort);
+        Self { hosts }
     }
 
-    fn route(&self, host: &str, path: &str) -> Option<RouteId> {
-        self.routes
-            .iter()
-            .find(|(route, _)| route.host == host && starts_at(path, &route.path))
-            .map(|(_, id)| *id)
+    /// What is asked on this host; `None` when no route has it.
+    pub fn host(&self, host: &str) -> Option<&HostPolicy> {
+        self.hosts.get(host)
     }
 }
 
-fn starts_at(path: &str, prefix: &str) -> bool {
-    let prefix = prefix.trim_end_matches('/');
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// The routes of one host.
+#[derive(Debug, Default)]
+pub struct HostPolicy {
+    /// Longest path first.
+    routes: Vec<(RouteMatch, RouteId)>,
+    /// Whether anything here depends on the path.
+    divided: bool,
+}
+
+impl HostPolicy {
+    fn sort(&mut self) {
+        self.routes.sort_by_key(|(route, _)| std::cmp::Reverse(route.path.len()));
+        let whole = |(route, _): &(RouteMatch, RouteId)| route.rules.is_empty() && route.path == "/";
+        self.divided = !self.routes.iter().all(whole);
+    }
+
+    /// The route and rule of a request. A path that the application could read in two ways falls under the same ones
+    /// both ways, or under none.
+    pub fn ruling(&self, asked: &Asked<'_>) -> Result<Ruling, Ambiguous> {
+        if !self.divided {
+            return Ok(self.read(asked, asked.path.as_bytes()));
+        }
+        let mut readings = readings(asked.path)?.into_iter();
+        let first = readings.next().ok_or(Ambiguous)?;
+        let ruling = self.read(asked, &first.path);
+        let slash_is_data = self.slash_is_data(&ruling);
+        let others = readings.filter(|reading| !(slash_is_data && reading.splits_segments));
+        for reading in others {
+            if self.read(asked, &reading.path) != ruling {
+                return Err(Ambiguous);
+            }
+        }
+        Ok(ruling)
+    }
+
+    fn slash_is_data(&self, ruling: &Ruling) -> bool {
+        let route = self.routes.iter().find(|(_, id)| Some(*id) == ruling.route);
+        route.is_some_and(|(route, _)| route.encoded_slashes == EncodedSlashes::Data)
+    }
+
+    fn read(&self, asked: &Asked<'_>, path: &[u8]) -> Ruling {
+        let Some((route, id)) = self.routes.iter().find(|(route, _)| starts_at(path, &route.path)) else {
+            return Ruling { route: None, rule: None, access: Access::default() };
+        };
+        let rule = route.rules.iter().position(|rule| rule.matches(asked, path));
+        let access = rule.map_or_else(Access::default, |place| route.rules[place].access);
+        Ruling { route: Some(*id), rule, access }
+    }
+}
+
+fn starts_at(path: &[u8], prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/').as_bytes();
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn policy() -> Policy {
-        let route = |host: &str, path: &str| RouteMatch { host: host.to_owned(), path: path.to_owned() };
-        Policy::new([route("a", "/"), route("a", "/wiki"), route("a", "/wiki/static/"), route("b", "/only")])
-    }
-
-    fn taken(host: &str, path: &str) -> Option<usize> {
-        match policy().decide(host, path, Ok(())) {
-            Decision::Forward(permit) => Some(permit.route().0),
-            Decision::Challenge(_) | Decision::Deny(_) => None,
-        }
-    }
-
-    #[test]
-    fn the_longest_path_wins_by_whole_segments() {
-        assert_eq!(taken("a", "/"), Some(0));
-        assert_eq!(taken("a", "/wiki"), Some(1));
-        assert_eq!(taken("a", "/wiki/x"), Some(1));
-        assert_eq!(taken("a", "/wiki/static/x"), Some(2));
-        assert_eq!(taken("b", "/only"), Some(3));
-        assert_eq!(taken("b", "/"), None);
-    }
-
-    #[test]
-    fn lesson_18_a_prefix_ends_at_a_segment() {
-        assert_eq!(taken("a", "/wikis"), Some(0));
-        assert_eq!(taken("b", "/only-this"), None);
-    }
-
-    #[test]
-    fn lesson_17_hosts_are_compared_alike_however_many_there_are() {
-        let route = |n: usize| RouteMatch { host: format!("h{n}.example.com"), path: "/".to_owned() };
-        let policy = Policy::new((0..200).map(route));
-        assert!((0..200).all(|n| policy.knows_host(&format!("h{n}.example.com"))));
-        assert!(!policy.knows_host("h200.example.com"));
-    }
-
-    #[test]
-    fn without_a_session_there_is_no_permit() {
-        for path in ["/", "/wiki", "/nowhere"] {
-            let decision = policy().decide::<()>("a", path, Err(Cause::NoSession));
-            assert!(matches!(decision, Decision::Challenge(Cause::NoSession)));
-        }
-    }
-}
+mod tests;

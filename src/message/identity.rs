@@ -6,10 +6,12 @@ use hyper::header::{HeaderName, HeaderValue};
 /// Who the request is by.
 pub const X_FORWARDED_USER: HeaderName = HeaderName::from_static("x-forwarded-user");
 
-/// Removes, then sets, the user under `X-Forwarded-User` and `more` names. Everything `X-Forwarded-*`, `Forwarded`
+/// Removes, then sets, the user under `X-Forwarded-User` and `more` names; nobody's request has no such field.
+/// Everything `X-Forwarded-*`, `Forwarded`
 /// and `X-Real-IP` goes too: what of it is true is set anew by [`super::forwarded`].
-pub fn replace(headers: &mut HeaderMap, more: &[HeaderName], user: &HeaderValue) {
+pub fn replace(headers: &mut HeaderMap, more: &[HeaderName], user: Option<&HeaderValue>) {
     remove(headers, more);
+    let Some(user) = user else { return };
     for name in more {
         headers.insert(name, user.clone());
     }
@@ -52,7 +54,7 @@ mod tests {
     fn replaced(sent: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(sent.parse::<HeaderName>().unwrap(), HeaderValue::from_static("evil"));
-        replace(&mut headers, &["X-Remote-User".parse().unwrap()], &HeaderValue::from_static("alice"));
+        replace(&mut headers, &["X-Remote-User".parse().unwrap()], Some(&HeaderValue::from_static("alice")));
         headers
     }
 

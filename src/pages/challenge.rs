@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use super::form::{FieldError, Form};
-use super::problem::Refusal;
+use super::problem::{Refusal, TOO_OLD};
 use super::reply::{self, Reply, with_cookie, with_retry_after};
 use super::sentence::status;
 use super::visit::Visit;
@@ -27,17 +27,20 @@ mod ask;
 const WRONG: &str = "wrong";
 
 impl Desk {
-    /// The challenge page: for somebody who is in, where they wanted to go; with a code under way, its form; else
-    /// the question who they are.
+    /// The challenge page: for somebody who is in and need not prove it again, where they wanted to go; with a code
+    /// under way, its form; else the question who they are.
     pub(super) async fn show_challenge(&self, visit: &Visit) -> Result<Reply, Refusal> {
         let query = Form::of_query(visit.query.as_deref());
         let return_to = query.optional("return_to").and_then(|text| text.parse().ok());
-        if visit.session.is_ok() {
+        let challenge = self.challenge_of(visit).await?;
+        let proves_again = query.optional("ended") == Some(TOO_OLD)
+            || challenge.as_ref().is_some_and(|challenge| challenge.usable(self.clock.now()).is_ok());
+        if visit.session.is_ok() && !proves_again {
             let return_to = return_to.unwrap_or_else(ReturnTo::home);
             return Ok(reply::see_other(return_to.as_str()));
         }
         let notice = query.optional("ended").and_then(|ended| self.pages.notice_of(ended));
-        match self.challenge_of(visit).await? {
+        match challenge {
             Some(challenge) => {
                 let wrong = query.optional(WRONG).map(|_| self.wrong_code(&challenge));
                 Ok(self.show_under_way(&challenge, wrong, return_to.as_ref()))

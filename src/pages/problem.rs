@@ -6,7 +6,7 @@ use minijinja::context;
 use serde_json::json;
 
 use super::reply::{self, Reply};
-use super::{BASE, Message, Pages, challenge_page};
+use super::{Message, Pages, challenge_page};
 use crate::domain::policy::Cause;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::session::SessionEnd;
@@ -23,6 +23,8 @@ pub enum Refusal {
     UnknownHost,
     /// No route has this path, or nothing of ours is there.
     NotFound,
+    /// A rule refuses it, whoever sends it.
+    Denied,
     /// The address does not take the method; it takes these.
     MethodNotAllowed(&'static str),
     /// A method that makes no sense here.
@@ -59,7 +61,7 @@ impl Refusal {
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) | Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::Denied => StatusCode::FORBIDDEN,
             Self::WrongMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -79,6 +81,7 @@ impl Refusal {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) | Self::MethodRefused => "method_not_allowed",
             Self::CrossSite => "cross_site",
+            Self::Denied => "denied",
             Self::WrongMediaType => "unsupported_media_type",
             Self::TooLarge => "too_large",
             Self::TooSlow => "too_slow",
@@ -103,6 +106,7 @@ impl Refusal {
             Self::UpstreamFailed => Some("upstream_failed"),
             Self::Malformed
             | Self::NotFound
+            | Self::Denied
             | Self::MethodNotAllowed(_)
             | Self::MethodRefused
             | Self::CrossSite
@@ -149,7 +153,8 @@ impl Pages {
             Kind::Navigation => reply::see_other(&location),
             Kind::FormNavigation => {
                 let page = context! { challenge_url => location };
-                self.render("session_ended.html", StatusCode::UNAUTHORIZED, None, None, page)
+                let message = (cause == Cause::ProofTooOld).then(|| self.notice_of(TOO_OLD)).flatten();
+                self.render("session_ended.html", StatusCode::UNAUTHORIZED, message.as_ref(), None, page)
             }
             Kind::Program => {
                 let document = json!({
@@ -157,7 +162,7 @@ impl Pages {
                     "title": "Unauthorized",
                     "status": 401,
                     "detail": "Prove your identity at challenge_url, then send the request again.",
-                    "challenge_url": format!("{site}{BASE}/challenge"),
+                    "challenge_url": format!("{site}{}", program_location(cause)),
                 });
                 reply::problem(StatusCode::UNAUTHORIZED, &document)
             }
@@ -170,11 +175,23 @@ impl Pages {
             "idle" => "message.session_idle",
             "expired" => "message.session_expired",
             "revoked" => "message.session_revoked",
+            TOO_OLD => "message.proof_too_old",
             _ => return None,
         };
         Some(Message::notice(self.catalogue().text(key)))
     }
 }
+
+/// A program is told nothing but where; a proof that is too old is no use without saying so there.
+fn program_location(cause: Cause) -> String {
+    match cause {
+        Cause::ProofTooOld => challenge_location(cause, None),
+        Cause::SessionEnded(_) | Cause::NoSession => challenge_page(&[]),
+    }
+}
+
+/// In place of why a session ended: it did not, and what the person wants asks for a fresh proof.
+pub(super) const TOO_OLD: &str = "proof_too_old";
 
 fn challenge_location(cause: Cause, return_to: Option<&ReturnTo>) -> String {
     let mut query = Vec::new();
@@ -185,6 +202,7 @@ fn challenge_location(cause: Cause, return_to: Option<&ReturnTo>) -> String {
         Cause::SessionEnded(end @ (SessionEnd::Idle | SessionEnd::Expired | SessionEnd::Revoked)) => {
             query.push(("ended", end.as_str()));
         }
+        Cause::ProofTooOld => query.push(("ended", TOO_OLD)),
         Cause::SessionEnded(SessionEnd::SignedOut) | Cause::NoSession => {}
     }
     challenge_page(&query)

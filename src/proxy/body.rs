@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body_util::{Either, Full};
@@ -13,8 +12,7 @@ use tokio::time::Instant;
 
 use super::SharedPool;
 use super::pool::Connection;
-use crate::access::sessions::LiveSession;
-use crate::clock::Clock;
+use super::standing::Standing;
 
 /// The body of an answer: an upstream's, streaming, or ours, whole.
 pub type ReplyBody = Either<Streamed, Full<Bytes>>;
@@ -30,14 +28,13 @@ pub enum BodyError {
     SessionEnded,
 }
 
-/// An upstream's answer, for as long as the session lasts; gives the connection back to its thread when it has been
+/// An upstream's answer, for as long as what it stands on lasts; gives the connection back to its thread when it has been
 /// read.
 pub struct Streamed {
     body: Incoming,
     connection: Option<Connection>,
     pool: SharedPool,
-    session: Arc<LiveSession>,
-    clock: Arc<dyn Clock>,
+    standing: Standing,
     /// What is whole in its first piece goes out, whatever happened meanwhile: the request was decided on before.
     begun: bool,
     /// Made when the upstream first keeps us waiting: most answers never need it.
@@ -54,26 +51,17 @@ pub(super) fn streamed(
     body: Incoming,
     connection: Connection,
     pool: SharedPool,
-    session: Arc<LiveSession>,
-    clock: Arc<dyn Clock>,
+    standing: Standing,
 ) -> ReplyBody {
-    Either::Left(Streamed {
-        body,
-        connection: Some(connection),
-        pool,
-        session,
-        clock,
-        begun: false,
-        over: None,
-    })
+    Either::Left(Streamed { body, connection: Some(connection), pool, standing, begun: false, over: None })
 }
 
 impl Streamed {
     /// Whether the session ended while the upstream keeps us waiting.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let over = self.over.get_or_insert_with(|| {
-            let (session, clock) = (self.session.clone(), self.clock.clone());
-            Box::pin(async move { session.over(&*clock).await })
+            let standing = self.standing.clone();
+            Box::pin(async move { standing.over().await })
         });
         over.as_mut().poll(cx).is_ready()
     }
@@ -97,7 +85,7 @@ impl Body for Streamed {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         let over =
-            if polled.is_pending() { self.is_over(cx) } else { self.begun && self.session.has_ended() };
+            if polled.is_pending() { self.is_over(cx) } else { self.begun && self.standing.has_ended() };
         self.begun |= polled.is_ready();
         if over {
             // Closed, not given back: the upstream is still sending.
@@ -139,14 +127,14 @@ impl Progress {
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Incoming,
-    session: Arc<LiveSession>,
+    standing: Standing,
     progress: Rc<Progress>,
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming, session: Arc<LiveSession>) -> (Self, Rc<Progress>) {
+    pub(super) fn new(body: Incoming, standing: Standing) -> (Self, Rc<Progress>) {
         let progress = Rc::<Progress>::default();
-        (Self { body, session, progress: progress.clone() }, progress)
+        (Self { body, standing, progress: progress.clone() }, progress)
     }
 }
 
@@ -163,7 +151,7 @@ impl Body for Upload {
             self.progress.moved.set(Some(Instant::now()));
             self.progress.broken.set(matches!(frame, Some(Err(_))));
         }
-        if polled.is_ready() && self.session.has_ended() {
+        if polled.is_ready() && self.standing.has_ended() {
             self.progress.broken.set(true);
             return Poll::Ready(Some(Err(BodyError::SessionEnded)));
         }

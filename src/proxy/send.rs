@@ -1,7 +1,6 @@
 //! One request to one upstream: on a kept connection when there is one, on a new one else.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -10,8 +9,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::body::{Progress, Upload};
 use super::pool::{Connection, Pools};
+use super::standing::Standing;
 use super::{SharedPool, UpstreamError};
-use crate::access::sessions::LiveSession;
 
 /// Sends a request and waits for the head of its answer. It is sent a second time only when not a byte of it went
 /// out: the kept connection had been closed, or the upstream could not be reached and another can.
@@ -19,10 +18,10 @@ pub(super) async fn send(
     pools: &Pools,
     request: Request<Incoming>,
     patience: Duration,
-    session: Arc<LiveSession>,
+    standing: Standing,
 ) -> Result<(Response<Incoming>, Connection, SharedPool), UpstreamError> {
     let (head, body) = request.into_parts();
-    let (body, progress) = Upload::new(body, session);
+    let (body, progress) = Upload::new(body, standing);
     let mut request = Request::from_parts(head, body);
     let mut failed = None;
     for pool in pools.in_turn() {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body_util::{Either, Full};
@@ -15,8 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 
 use super::Place;
 use super::body::ReplyBody;
-use crate::access::sessions::LiveSession;
-use crate::clock::Clock;
+use super::standing::Standing;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const BUFFER: usize = 16 * 1_024;
@@ -49,18 +47,19 @@ pub(super) fn ask(headers: &mut HeaderMap) {
 pub(super) fn relay(
     client: OnUpgrade,
     mut answer: Response<Incoming>,
-    session: Arc<LiveSession>,
-    clock: Arc<dyn Clock>,
+    standing: Standing,
     place: Place,
 ) -> Response<ReplyBody> {
     let upstream = hyper::upgrade::on(&mut answer);
     tokio::task::spawn_local(async move {
         let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
-        let mut client = Used { io: TokioIo::new(client), session: session.clone(), clock: clock.clone() };
+        let mut client = Used { io: TokioIo::new(client), standing: standing.clone() };
         let mut upstream = TokioIo::new(upstream);
         tokio::select! {
             _ = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER) => {}
-            () = session.over(&*clock) => tracing::info!(user = %session.user(), "a tunnel ended with its session"),
+            () = standing.over() => {
+                tracing::info!(user = standing.user().map(tracing::field::display), "a tunnel ended with its session");
+            }
         }
         drop(place);
     });
@@ -70,8 +69,7 @@ pub(super) fn relay(
 /// The client's end; what the person sends uses their session.
 struct Used {
     io: TokioIo<Upgraded>,
-    session: Arc<LiveSession>,
-    clock: Arc<dyn Clock>,
+    standing: Standing,
 }
 
 impl AsyncRead for Used {
@@ -81,7 +79,7 @@ impl AsyncRead for Used {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if polled.is_ready() && self.session.touch(self.clock.now()).is_err() {
+        if polled.is_ready() && self.standing.touch().is_err() {
             return Poll::Ready(Err(io::ErrorKind::PermissionDenied.into()));
         }
         polled

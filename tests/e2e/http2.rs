@@ -170,7 +170,7 @@ async fn one_host_for_one_request(stage: &Stage) {
     let answered = stage.connect().await.send_request(request).await;
     assert!(answered.is_err() || answered.is_ok_and(|answer| answer.status() == 405));
     assert_eq!(stage.send(stage.request(Method::TRACE, "/x", "")).await.status(), 405);
-    for path in ["/a/../b", "/%2e%2e/x", "/a%5cb", "/a%2fb"] {
+    for path in ["/a/../b", "/%2e%2e/x", "/a%5cb", "/live%2fb"] {
         assert_eq!(stage.send(stage.request(Method::GET, path, "")).await.status(), 400, "{path}");
     }
     assert_eq!(stage.scene.upstream.count(), before);

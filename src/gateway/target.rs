@@ -1,0 +1,61 @@
+//! What a request is for: framing, host and path, read once. What could be read otherwise elsewhere is refused.
+
+use std::borrow::Cow;
+
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Method, Request};
+
+use crate::config::{Route, Settings};
+use crate::domain::policy::{HostPolicy, Policy, RouteMatch};
+use crate::message::{authority, framing, path};
+use crate::pages::problem::Refusal;
+
+/// Host and path of a request, agreed upon.
+#[derive(Debug)]
+pub struct Target<'p> {
+    /// The authority as the client wrote it: what the application is told.
+    pub written: HeaderValue,
+    /// What is asked on this host.
+    pub host: &'p HostPolicy,
+}
+
+impl Target<'_> {
+    /// The authority as text.
+    pub fn authority(&self) -> &str {
+        self.written.to_str().unwrap_or_default()
+    }
+}
+
+/// The policy of these settings.
+pub fn policy(settings: &Settings) -> Policy {
+    let parts = |route: &Route| RouteMatch {
+        host: route.host.clone(),
+        path: route.path.clone(),
+        rules: route.rules.clone(),
+        encoded_slashes: route.encoded_slashes,
+    };
+    Policy::new(settings.routes.iter().map(parts))
+}
+
+/// Reads the target of a request.
+pub fn read<'p, B>(policy: &'p Policy, request: &Request<B>) -> Result<Target<'p>, Refusal> {
+    if *request.method() == Method::CONNECT {
+        return Err(Refusal::MethodRefused);
+    }
+    if !framing::is_plain(request.headers()) {
+        return Err(Refusal::Malformed);
+    }
+    let written = authority::authority(request.uri(), request.headers()).map_err(|_| Refusal::Malformed)?;
+    // The field itself where there is one: cloning it copies nothing.
+    let written = match request.headers().get(HOST) {
+        Some(field) => field.clone(),
+        None => HeaderValue::from_str(written).map_err(|_| Refusal::Malformed)?,
+    };
+    let host = policy.host(&host_of(&written)?).ok_or(Refusal::UnknownHost)?;
+    path::check(request.uri().path()).map_err(|_| Refusal::AmbiguousPath)?;
+    Ok(Target { written, host })
+}
+
+fn host_of(written: &HeaderValue) -> Result<Cow<'_, str>, Refusal> {
+    authority::host(written.to_str().unwrap_or_default()).map_err(|_| Refusal::Malformed)
+}

@@ -1,0 +1,65 @@
+//! What an exchange stands on: a session that may end, or a rule that lets everybody pass.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::access::sessions::LiveSession;
+use crate::clock::Clock;
+use crate::domain::session::SessionEnd;
+use crate::domain::user::UserName;
+
+/// For as long as it holds, bytes pass.
+#[derive(Clone)]
+pub(super) enum Standing {
+    /// A session, and the clock its timeouts are read on.
+    Session(Arc<LiveSession>, Arc<dyn Clock>),
+    /// Nobody's, and nothing ends it.
+    Open,
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(session, _) => f.debug_tuple("Session").field(session).finish(),
+            Self::Open => f.write_str("Open"),
+        }
+    }
+}
+
+impl Standing {
+    pub(super) fn new(session: Option<&Arc<LiveSession>>, clock: &Arc<dyn Clock>) -> Self {
+        session.map_or(Self::Open, |session| Self::Session(session.clone(), clock.clone()))
+    }
+
+    /// Whether somebody ended it; timeouts are not looked at.
+    pub(super) fn has_ended(&self) -> bool {
+        match self {
+            Self::Session(session, _) => session.has_ended(),
+            Self::Open => false,
+        }
+    }
+
+    /// Whose session it is.
+    pub(super) fn user(&self) -> Option<&UserName> {
+        match self {
+            Self::Session(session, _) => Some(session.user()),
+            Self::Open => None,
+        }
+    }
+
+    /// Uses it, unless it is over.
+    pub(super) fn touch(&self) -> Result<(), SessionEnd> {
+        match self {
+            Self::Session(session, clock) => session.touch(clock.now()),
+            Self::Open => Ok(()),
+        }
+    }
+
+    /// Returns when it is over.
+    pub(super) async fn over(&self) {
+        match self {
+            Self::Session(session, clock) => session.over(&**clock).await,
+            Self::Open => std::future::pending().await,
+        }
+    }
+}
