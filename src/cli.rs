@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod demo;
+mod explain;
 mod generate;
 mod key;
 mod output;
@@ -58,6 +59,11 @@ enum Command {
     /// See what messages cost, and open sending again
     #[command(after_help = "Example:\n  vestibule spend show")]
     Spend(spend::Args),
+    /// Tell which route and rule a request falls under, what is required of it, and why
+    #[command(
+        after_help = "Example:\n  vestibule explain https://wiki.example.com/admin --from 192.0.2.7 --user alice"
+    )]
+    Explain(explain::Args),
     /// Run a provider simulator, for rehearsals and tests
     Simulate(simulate::Args),
     /// Print completions for a shell
@@ -167,6 +173,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Key(args) => key::run(args),
         Command::Audit(args) => audit::run(&args),
         Command::Spend(args) => spend::run(args),
+        Command::Explain(args) => explain::run(&args),
         Command::Simulate(args) => simulate::run(args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man => generate::man(),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, UPGRADE};
-use hyper::{Method, Request, Response};
+use hyper::{Request, Response};
 use ipnet::IpNet;
 
 pub use back_office::BackOffice;
@@ -27,9 +27,9 @@ use crate::message::forwarded::chain_field;
 use crate::message::kind::{Kind, kind};
 use crate::message::origin;
 use crate::message::session_cookie::Names;
+use crate::pages::Pages;
 use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
-use crate::pages::{BASE, Pages};
 use crate::proxy::{Arrival, Place, Proved, Proxy, ReplyBody};
 use sessions::KnownSessions;
 use target::Target;
@@ -129,14 +129,9 @@ impl Front {
         kind: Kind,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let target = target::read(&self.site.policy, &request)?;
-        if is_ours(request.uri().path()) {
+        if target.is_ours {
             let session = self.session(&request).await?;
             return self.visit(request, peer, kind, &target, session).await;
-        }
-        // It shows a client's fields to whoever reads the answer (RFC 9110 section 9.3.8). Our own addresses refuse it
-        // themselves: they know what they take.
-        if *request.method() == Method::TRACE {
-            return Err(Refusal::MethodRefused);
         }
         let way = self.way(&request, peer);
         let asked = Asked { path: request.uri().path(), method: request.method(), client: way.client };
@@ -219,11 +214,6 @@ impl Front {
         self.sessions.tidy(self.site.clock.now());
         self.proxy.tidy();
     }
-}
-
-/// Everything below `/.vestibule` is ours; nothing else is ever taken from the upstream.
-fn is_ours(path: &str) -> bool {
-    path.strip_prefix(BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A page of another site may not open a WebSocket with this person's session (RFC 6455 section 10.2).

@@ -8,6 +8,7 @@ use hyper::{Method, Request};
 use crate::config::{Route, Settings};
 use crate::domain::policy::{HostPolicy, Policy, RouteMatch};
 use crate::message::{authority, framing, path};
+use crate::pages::BASE;
 use crate::pages::problem::Refusal;
 
 /// Host and path of a request, agreed upon.
@@ -17,6 +18,8 @@ pub struct Target<'p> {
     pub written: HeaderValue,
     /// What is asked on this host.
     pub host: &'p HostPolicy,
+    /// Whether it is one of our own addresses.
+    pub is_ours: bool,
 }
 
 impl Target<'_> {
@@ -53,7 +56,18 @@ pub fn read<'p, B>(policy: &'p Policy, request: &Request<B>) -> Result<Target<'p
     };
     let host = policy.host(&host_of(&written)?).ok_or(Refusal::UnknownHost)?;
     path::check(request.uri().path()).map_err(|_| Refusal::AmbiguousPath)?;
-    Ok(Target { written, host })
+    let is_ours = is_ours(request.uri().path());
+    // It shows a client's fields to whoever reads the answer (RFC 9110 section 9.3.8). Our own addresses refuse it
+    // themselves: they know what they take.
+    if *request.method() == Method::TRACE && !is_ours {
+        return Err(Refusal::MethodRefused);
+    }
+    Ok(Target { written, host, is_ours })
+}
+
+/// Everything below `/.vestibule` is ours; nothing else is ever taken from the upstream.
+fn is_ours(path: &str) -> bool {
+    path.strip_prefix(BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn host_of(written: &HeaderValue) -> Result<Cow<'_, str>, Refusal> {

@@ -73,7 +73,7 @@ impl Refusal {
     }
 
     /// Its word for programs.
-    const fn name(&self) -> &'static str {
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Malformed => "malformed_request",
             Self::AmbiguousPath => "ambiguous_path",

@@ -23,6 +23,7 @@ mod pending;
 mod proxy;
 mod race;
 mod reach;
+mod rules;
 mod sessions;
 mod smoke;
 mod spend;

@@ -1,19 +1,22 @@
 //! Patterns of paths: a path and everything below it, a glob, or a regular expression. All are compiled to one kind of
 //! expression over the bytes of the whole path.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use regex::bytes::Regex;
 
 /// A pattern, compiled.
 #[derive(Clone, Debug)]
-pub struct PathPattern(Regex);
+pub struct PathPattern {
+    text: String,
+    expression: Regex,
+}
 
 impl PathPattern {
     /// Whether a whole path is one of its.
     pub(super) fn is_match(&self, path: &[u8]) -> bool {
-        self.0.is_match(path)
+        self.expression.is_match(path)
     }
 }
 
@@ -47,9 +50,16 @@ impl FromStr for PathPattern {
             Some(expression) => anchored(expression)?,
             None => of_path(text)?,
         };
-        Regex::new(&expression)
-            .map(Self)
-            .map_err(|error| NotAPattern::Expression(last_line(&error.to_string())))
+        match Regex::new(&expression) {
+            Ok(expression) => Ok(Self { text: text.to_owned(), expression }),
+            Err(error) => Err(NotAPattern::Expression(last_line(&error.to_string()))),
+        }
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -1,0 +1,270 @@
+//! `vestibule explain`: the gateway's own decision on a request that nobody sends.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hyper::header::HOST;
+use hyper::http::uri::{Authority, PathAndQuery};
+use hyper::{HeaderMap, Method, Request, Uri, Version};
+use serde_json::{Value, json};
+
+use super::state::Work;
+use super::{Common, Failure, output};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{Purpose, Route, Settings};
+use crate::domain::policy::{Access, Asked, Cause, Decision, Policy, Proof, Reason, Rule, Ruling};
+use crate::domain::session::SessionEnd;
+use crate::domain::time::{Short, Timestamp, parse_duration};
+use crate::domain::user::UserName;
+use crate::gateway::target::{self, Target};
+use crate::message::{forwarded, identity};
+use crate::pages::problem::Refusal;
+use crate::store::UserKey;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What is asked for, as people type it; a path alone is one of public_url
+    #[arg(value_name = "URL", value_parser = url)]
+    url: Uri,
+    /// The method of the request
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    method: Method,
+    /// The client's address
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    from: IpAddr,
+    /// Somebody who is signed in; nobody is unless given
+    #[arg(long, value_name = "NAME")]
+    user: Option<UserName>,
+    /// How long ago they proved themselves [default: just now]
+    #[arg(long, value_name = "AGE", value_parser = parse_duration, requires = "user")]
+    proved: Option<Duration>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Somebody who is signed in, as far as this question goes.
+#[derive(Clone, Debug)]
+struct Somebody {
+    name: UserName,
+    proved_at: Timestamp,
+}
+
+impl Proof for Somebody {
+    fn proved_at(&self) -> Timestamp {
+        self.proved_at
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let settings = Settings::load(&args.common.config.config, Purpose::Administer)?;
+    let policy = target::policy(&settings);
+    let request = request(args, &settings)?;
+    let session = session(args)?;
+    let answer = Answer::find(&policy, &settings, &request, args.from, session);
+    let answer = answer.with_fields(&settings, &request, args.from);
+    if args.common.json { output::json(&answer.json()) } else { answer.print() }
+}
+
+/// A URL to the letter: what a request would say.
+fn url(text: &str) -> Result<Uri, String> {
+    let wrong = "not a URL; write it like https://wiki.example.com/a, or a path alone";
+    let uri: Uri = text.parse().map_err(|_| wrong.to_owned())?;
+    let is_whole = uri.authority().is_some() && uri.scheme().is_some();
+    if is_whole || text.starts_with('/') { Ok(uri) } else { Err(wrong.to_owned()) }
+}
+
+/// The request as it would arrive.
+fn request(args: &Args, settings: &Settings) -> Result<Request<()>, Failure> {
+    let host = args.url.authority().map_or(settings.server.public_url.host.as_str(), Authority::as_str);
+    let path = args.url.path_and_query().map_or("/", PathAndQuery::as_str);
+    let request = Request::builder().method(args.method.clone()).uri(path).header(HOST, host).body(());
+    request.map_err(|error| {
+        Failure::Usage(format!("{}: {error}; write a URL like https://wiki.example.com/a", args.url))
+    })
+}
+
+/// The session of the person that was named. Who may not sign in has none.
+fn session(args: &Args) -> Result<Result<Somebody, Cause>, Failure> {
+    let Some(name) = args.user.clone() else { return Ok(Err(Cause::NoSession)) };
+    let work = Work::open(&args.common.config.config)?;
+    let user = work.wait(work.store().user(UserKey::Name(name.clone())))?;
+    let user =
+        user.ok_or_else(|| Failure::Runtime(format!("no user is called {name}; see vestibule user list")))?;
+    if !user.may_sign_in() {
+        return Ok(Err(Cause::SessionEnded(SessionEnd::Revoked)));
+    }
+    let ago = args.proved.unwrap_or_default().as_secs().cast_signed();
+    let proved_at = Timestamp::from_unix(SystemClock.now().unix().saturating_sub(ago));
+    Ok(Ok(Somebody { name, proved_at }))
+}
+
+/// What became of the question.
+struct Answer<'s> {
+    route: Option<(usize, &'s Route)>,
+    rule: Option<(usize, &'s Rule)>,
+    outcome: Outcome,
+    fields: HeaderMap,
+}
+
+enum Outcome {
+    /// One of our own pages.
+    Ours,
+    Forward(Option<UserName>),
+    Challenge(Cause),
+    Deny(Reason),
+    Refuse(Refusal),
+}
+
+impl<'s> Answer<'s> {
+    /// The same steps as for a request that comes in: target, route and rule, decision.
+    fn find(
+        policy: &Policy,
+        settings: &'s Settings,
+        request: &Request<()>,
+        client: IpAddr,
+        session: Result<Somebody, Cause>,
+    ) -> Self {
+        let alone = |outcome| Self { route: None, rule: None, outcome, fields: HeaderMap::new() };
+        let target = match target::read(policy, request) {
+            Ok(target) if target.is_ours => return alone(Outcome::Ours),
+            Ok(target) => target,
+            Err(refusal) => return alone(Outcome::Refuse(refusal)),
+        };
+        let ruling = match ruling(&target, request, client) {
+            Ok(ruling) => ruling,
+            Err(refusal) => return alone(Outcome::Refuse(refusal)),
+        };
+        let route = ruling.route().map(|route| (route.0 + 1, &settings.routes[route.0]));
+        let rule = route.zip(ruling.rule()).map(|((_, route), rule)| (rule + 1, &route.rules[rule]));
+        let outcome = match ruling.decide(session, SystemClock.now()) {
+            Decision::Forward(permit) => {
+                Outcome::Forward(permit.session().map(|somebody| somebody.name.clone()))
+            }
+            Decision::Challenge(cause) => Outcome::Challenge(cause),
+            Decision::Deny(reason) => Outcome::Deny(reason),
+        };
+        Self { route, rule, outcome, fields: HeaderMap::new() }
+    }
+
+    /// What the application would be told beside the client's own fields.
+    fn with_fields(mut self, settings: &Settings, request: &Request<()>, client: IpAddr) -> Self {
+        let (Outcome::Forward(user), Some((_, route))) = (&self.outcome, self.route) else { return self };
+        let user = user.as_ref().map(|name| name.as_str().parse().expect("a user name is a field value"));
+        identity::replace(&mut self.fields, &route.identity_headers, user.as_ref());
+        let authority = request.headers()[HOST].clone();
+        let chain = forwarded::chain_field(&[client]);
+        let scheme = settings.server.public_url.scheme();
+        forwarded::set(&mut self.fields, chain, scheme, authority, Version::HTTP_11);
+        self
+    }
+}
+
+impl Answer<'_> {
+    fn print(&self) -> Result<(), Failure> {
+        let route =
+            self.route.map_or_else(|| "none".to_owned(), |(number, route)| said_of_route(number, route));
+        let rule = match (self.rule, self.route) {
+            (Some((number, rule)), _) => said_of_rule(number, rule),
+            (None, Some(_)) => "none matches, so that a session is asked for".to_owned(),
+            (None, None) => "none".to_owned(),
+        };
+        output::line(&format!("route     {route}"))?;
+        output::line(&format!("rule      {rule}"))?;
+        output::line(&format!("decision  {}: {}", self.outcome.word(), self.outcome.why()))?;
+        let fields =
+            self.fields.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
+        fields.enumerate().try_for_each(|(place, (name, value))| {
+            let heading = if place == 0 { "fields" } else { "" };
+            output::line(&format!("{heading:<10}{name}: {value}"))
+        })
+    }
+
+    fn json(&self) -> Value {
+        let route = self.route.map(|(number, route)| {
+            json!({ "number": number, "host": route.host, "path": route.path, "upstream": texts(&route.upstreams) })
+        });
+        let rule = self.rule.map(|(number, rule)| {
+            json!({
+                "number": number,
+                "access": said_of_access(rule.access),
+                "paths": texts(&rule.paths),
+                "methods": texts(&rule.methods),
+                "networks": texts(&rule.networks),
+            })
+        });
+        let fields: serde_json::Map<_, _> = (self.fields.iter())
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().into()))
+            .collect();
+        json!({
+            "route": route,
+            "rule": rule,
+            "decision": self.outcome.word(),
+            "why": self.outcome.why(),
+            "fields": fields,
+        })
+    }
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn said_of_route(number: usize, route: &Route) -> String {
+    let upstreams = texts(&route.upstreams).join(", ");
+    format!("{number}: host {}, path {}, upstream {upstreams}", route.host, route.path)
+}
+
+fn said_of_rule(number: usize, rule: &Rule) -> String {
+    let mut parts = vec![format!("{number}: {}", said_of_access(rule.access))];
+    let mut list = |what: &str, items: Vec<String>| {
+        if !items.is_empty() {
+            parts.push(format!("{what} {}", items.join(", ")));
+        }
+    };
+    list("paths", texts(&rule.paths));
+    list("methods", texts(&rule.methods));
+    list("networks", texts(&rule.networks));
+    parts.join("; ")
+}
+
+fn said_of_access(access: Access) -> String {
+    match access {
+        Access::Allow => "allow".to_owned(),
+        Access::Challenge { max_age: None } => "challenge".to_owned(),
+        Access::Challenge { max_age: Some(age) } => {
+            format!("challenge with a proof of the last {}", Short(age))
+        }
+        Access::Deny => "deny".to_owned(),
+    }
+}
+
+impl Outcome {
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Ours => "own page",
+            Self::Forward(_) => "forward",
+            Self::Challenge(_) => "challenge",
+            Self::Deny(_) => "deny",
+            Self::Refuse(_) => "refuse",
+        }
+    }
+
+    fn why(&self) -> String {
+        match self {
+            Self::Ours => "the gateway answers itself".to_owned(),
+            Self::Forward(None) => "everybody may pass".to_owned(),
+            Self::Forward(Some(user)) => format!("{user} may pass"),
+            Self::Challenge(Cause::NoSession) => "nobody is signed in".to_owned(),
+            Self::Challenge(Cause::SessionEnded(_)) => "the user may not sign in".to_owned(),
+            Self::Challenge(Cause::ProofTooOld) => "the proof is too old for this rule".to_owned(),
+            Self::Deny(Reason::NoRoute) => "no route has this path (404)".to_owned(),
+            Self::Deny(Reason::Rule) => "the rule lets nobody pass (403)".to_owned(),
+            Self::Refuse(refusal) => format!("{} ({})", refusal.name(), refusal.status().as_u16()),
+        }
+    }
+}
+
+fn ruling(target: &Target<'_>, request: &Request<()>, client: IpAddr) -> Result<Ruling, Refusal> {
+    let asked = Asked { path: request.uri().path(), method: request.method(), client };
+    target.host.ruling(&asked).map_err(|_| Refusal::AmbiguousPath)
+}
