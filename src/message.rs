@@ -9,4 +9,5 @@ pub mod identity;
 pub mod kind;
 pub mod origin;
 pub mod path;
+pub mod rewrite;
 pub mod session_cookie;

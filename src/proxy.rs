@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::Route;
 use crate::domain::policy::{Permit, Proof};
 use crate::domain::time::Timestamp;
+use crate::message::rewrite::{self, Typed};
 use crate::message::session_cookie::Names;
 use crate::message::{forwarded, hop_by_hop, identity};
 use pool::{Pool, Pools};
@@ -127,6 +128,7 @@ impl Proxy {
         let RoutePools { route, pools } = &self.routes[permit.route().0];
         let switch = upgrade::wanted(&mut request);
         let place = arrival.place.clone();
+        let typed = (!route.own_addresses.is_empty()).then(|| (arrival.scheme, arrival.authority.clone()));
         let standing = Standing::new(permit.session().map(Proved::session), &self.clock);
         self.prepare(&mut request, route, permit.session(), arrival);
         if switch.is_some() {
@@ -136,6 +138,13 @@ impl Proxy {
             send::send(pools, request, route.response_timeout, standing.clone()).await?;
         *answer.version_mut() = Version::HTTP_11;
         self.cookies.guard_answer(answer.headers_mut());
+        if let Some((scheme, authority)) = typed {
+            let typed = Typed { scheme, authority: authority.to_str().unwrap_or_default() };
+            rewrite::locations(answer.headers_mut(), &route.own_addresses, typed);
+        }
+        if route.rewrite_cookies {
+            rewrite::cookies(answer.headers_mut(), self.cookies.is_secure());
+        }
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let client = switch.ok_or_else(|| UpstreamError::Unsolicited(pool.authority().to_owned()))?;
             return Ok(upgrade::relay(client, answer, standing, place));
@@ -160,6 +169,9 @@ impl Proxy {
         self.cookies.strip(headers);
         identity::replace(headers, &route.identity_headers, proved.map(|proved| &proved.user));
         headers.insert(header::HOST, arrival.authority.clone());
+        if route.forwarded {
+            forwarded::set_forwarded(headers, &arrival.chain, arrival.scheme, &arrival.authority);
+        }
         forwarded::set(headers, arrival.chain, arrival.scheme, arrival.authority, version);
     }
 }

@@ -154,6 +154,9 @@ impl<'s> Answer<'s> {
         let authority = request.headers()[HOST].clone();
         let chain = forwarded::chain_field(&[client]);
         let scheme = settings.server.public_url.scheme();
+        if route.forwarded {
+            forwarded::set_forwarded(&mut self.fields, &chain, scheme, &authority);
+        }
         forwarded::set(&mut self.fields, chain, scheme, authority, Version::HTTP_11);
         self
     }

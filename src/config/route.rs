@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use hyper::header::HeaderName;
 
-use super::reader::Section;
+use super::reader::{Section, boolean};
 use super::rule;
 use super::values::{duration, one_of};
 use crate::domain::policy::{EncodedSlashes, Rule};
+use crate::message::rewrite::Origin;
 
 /// One application.
 #[derive(Clone, Debug)]
@@ -26,6 +27,12 @@ pub struct Route {
     pub encoded_slashes: EncodedSlashes,
     /// Fields that carry the user's name, beside `X-Forwarded-User`.
     pub identity_headers: Vec<HeaderName>,
+    /// Whether it is told `Forwarded` too.
+    pub forwarded: bool,
+    /// Addresses the application calls itself by; in its answers they become the one people typed.
+    pub own_addresses: Vec<Origin>,
+    /// Whether its cookies are made to belong to the host people typed.
+    pub rewrite_cookies: bool,
     /// For a connection to it.
     pub connect_timeout: Duration,
     /// From the end of the request to the head of the answer.
@@ -165,6 +172,9 @@ fn route(section: &Section<'_>, default_host: Option<&str>) -> Option<Route> {
             Some(EncodedSlashes::Unknown),
         )?,
         identity_headers,
+        forwarded: section.value("forwarded", boolean).unwrap_or(false),
+        own_addresses: section.list("own_addresses"),
+        rewrite_cookies: section.value("rewrite_cookies", boolean).unwrap_or(false),
         connect_timeout: duration(section, "connect_timeout", Duration::from_secs(5)),
         response_timeout: duration(section, "response_timeout", Duration::from_secs(60)),
     })

@@ -35,6 +35,26 @@ pub fn set(
     headers.append(header::VIA, via(from));
 }
 
+/// The same in one field (RFC 7239): the client's part says what people typed. The field a client sent is gone before.
+pub fn set_forwarded(headers: &mut HeaderMap, chain: &HeaderValue, scheme: &str, authority: &HeaderValue) {
+    let (chain, authority) = (chain.to_str().unwrap_or_default(), authority.to_str().unwrap_or_default());
+    let mut text = String::new();
+    for address in chain.split(", ") {
+        // An IPv6 address stands in brackets and is quoted (RFC 7239 section 6).
+        let node = if address.contains(':') { format!("\"[{address}]\"") } else { address.to_owned() };
+        if text.is_empty() {
+            write!(text, "for={node};host=\"{authority}\";proto={scheme}")
+        } else {
+            write!(text, ", for={node}")
+        }
+        .expect("writing to a String cannot fail");
+    }
+    // Hosts and addresses are visible characters without quotes.
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(header::FORWARDED, value);
+    }
+}
+
 /// By which version the request came to us, and our name (RFC 9110 section 7.6.3).
 fn via(from: Version) -> HeaderValue {
     HeaderValue::from_static(match from {
@@ -47,6 +67,17 @@ fn via(from: Version) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forwarded_says_the_same_in_one_field() {
+        let mut headers = HeaderMap::new();
+        let chain = chain_field(&["2001:db8::1".parse().unwrap(), "192.0.2.1".parse().unwrap()]);
+        set_forwarded(&mut headers, &chain, "https", &HeaderValue::from_static("wiki.example.com:8443"));
+        assert_eq!(
+            headers[header::FORWARDED],
+            "for=\"[2001:db8::1]\";host=\"wiki.example.com:8443\";proto=https, for=192.0.2.1"
+        );
+    }
 
     #[test]
     fn the_upstream_is_told_how_the_request_came() {

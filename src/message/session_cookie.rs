@@ -27,6 +27,11 @@ impl Names {
         }
     }
 
+    /// Whether people come by https.
+    pub const fn is_secure(&self) -> bool {
+        self.secure
+    }
+
     /// The value of one of them. Two of the same name are none: one of them was planted.
     pub fn find<'h>(&self, name: &str, headers: &'h HeaderMap) -> Option<&'h [u8]> {
         let mut values =

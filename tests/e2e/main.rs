@@ -16,6 +16,7 @@ mod failover;
 mod faults;
 mod hostile;
 mod http2;
+mod legacy;
 mod limits;
 mod logs;
 mod lookup;
