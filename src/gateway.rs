@@ -22,6 +22,7 @@ pub use back_office::BackOffice;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::policy::{Asked, Cause, Decision, Policy, Reason};
+use crate::domain::time::Timestamp;
 use crate::message::client_address;
 use crate::message::forwarded::chain_field;
 use crate::message::kind::{Kind, kind};
@@ -130,18 +131,19 @@ impl Front {
     ) -> Result<Response<ReplyBody>, Refusal> {
         let target = target::read(&self.site.policy, &request)?;
         if target.is_ours {
-            let session = self.session(&request).await?;
+            let session = self.session(&request, self.site.clock.now()).await?;
             return self.visit(request, peer, kind, &target, session).await;
         }
         let way = self.way(&request, peer);
         let asked = Asked { path: request.uri().path(), method: request.method(), client: way.client };
         let ruling = target.host.ruling(&asked).map_err(|_| Refusal::AmbiguousPath)?;
-        let session = match self.session(&request).await {
+        let now = self.site.clock.now();
+        let session = match self.session(&request, now).await {
             // What everybody may see is there when nobody can be recognised, too.
             Err(_) if ruling.is_open() => Err(Cause::NoSession),
             session => session?,
         };
-        match ruling.decide(session, self.site.clock.now()) {
+        match ruling.decide(session, now) {
             Decision::Forward(permit) => {
                 upgrade_comes_from_here(&request, self.site.scheme, &target)?;
                 let arrival = Arrival {
@@ -163,11 +165,14 @@ impl Front {
     }
 
     /// Whose request it is: known to this thread, or to be asked of the back office.
-    async fn session(&self, request: &Request<Incoming>) -> Result<Result<Proved, Cause>, Refusal> {
+    async fn session(
+        &self,
+        request: &Request<Incoming>,
+        now: Timestamp,
+    ) -> Result<Result<Proved, Cause>, Refusal> {
         let Some(token) = self.site.cookies.find(self.site.cookies.session, request.headers()) else {
             return Ok(Err(Cause::NoSession));
         };
-        let now = self.site.clock.now();
         match self.sessions.known(token, now) {
             Some(known) => Ok(known),
             None => self.sessions.learn(token, now, &self.office).await,
