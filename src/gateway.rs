@@ -145,7 +145,10 @@ impl Front {
         };
         match ruling.decide(session, now) {
             Decision::Forward(permit) => {
-                upgrade_comes_from_here(&request, self.site.scheme, &target)?;
+                // A stranger has nothing that another site's page could use.
+                if permit.session().is_some() {
+                    upgrade_comes_from_here(&request, self.site.scheme, &target)?;
+                }
                 let arrival = Arrival {
                     chain: way.chain,
                     scheme: self.site.scheme,

@@ -303,3 +303,20 @@ async fn lesson_35_who_proves_to_be_somebody_else_is_that_person_and_nobody_else
     assert_eq!(browser.go("/admin").await.status, 200);
     assert_eq!(fields(&scene.upstream.last(), "x-forwarded-user"), ["bob"]);
 }
+
+#[tokio::test]
+async fn another_sites_page_may_open_a_web_socket_where_everybody_may_pass_and_with_nobodys_session() {
+    let scene = scene().await;
+    let cookie = scene.signed_in(ALICE).await.cookie("vestibule").unwrap();
+    let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\norigin: https://evil.test\r\n";
+    scene
+        .upstream
+        .answers("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    let with = format!("{upgrade}cookie: vestibule={cookie}\r\n");
+    for (path, more, expected) in
+        [("/public", upgrade, 101), ("/public", &with, 403), ("/", upgrade, 401), ("/", &with, 403)]
+    {
+        assert_eq!(status(&send(&scene, &format!("GET {path}"), more).await), expected, "{path} {more}");
+    }
+}
