@@ -8,6 +8,14 @@ import re
 import sys
 import time
 
+import bodies
+import connections
+import cores
+import flood
+import footprint
+import instructions
+import latency
+import population
 import side_by_side
 from machine import output, say
 from setup import Site
@@ -17,6 +25,18 @@ SCENARIOS = {
     "plain": side_by_side.plain,
     "tls": side_by_side.tls,
     "http2": side_by_side.http2,
+    "instructions": instructions.instructions,
+    "instructions-tls": instructions.instructions_tls,
+    "instructions-http2": instructions.instructions_http2,
+    "instructions-new": instructions.instructions_new,
+    "bodies": bodies.bodies,
+    "new-tls": connections.new_tls,
+    "idle": connections.idle,
+    "flood": flood.flood,
+    "cores": cores.cores,
+    "population": population.population,
+    "latency": latency.latency,
+    "footprint": footprint.footprint,
 }
 
 
@@ -43,7 +63,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.list:
         for name, scenario in SCENARIOS.items():
-            print(f"{name:14} {scenario.__doc__.splitlines()[0]}")
+            print(f"{name:20} {scenario.__doc__.splitlines()[0]}")
         return
     unknown = set(arguments.scenario) - set(SCENARIOS)
     if unknown:

@@ -19,12 +19,12 @@ def rounds(options, proxies, load):
     return samples
 
 
-def full_load(options, site, scheme, load):
+def full_load(options, site, scheme, load, unit="request"):
     """One table of full load, and the samples by name."""
     with Running([kind(site, scheme) for kind in ALL]) as proxies:
         samples = rounds(options, proxies, load)
         print_table(
-            ["proxy", "requests/s", "vestibule ÷ it", "CPU µs/request", "user", "kernel", "its CPU ÷ vestibule's",
+            ["proxy", f"{unit}s/s", "vestibule ÷ it", f"CPU µs/{unit}", "user", "kernel", "its CPU ÷ vestibule's",
              "core busy"],
             [full_load_row(proxy, samples) for proxy in proxies])
     return samples
