@@ -3,52 +3,48 @@
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
 
-const NAMED: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-/// Also not for the upstream: credentials for us as a proxy, and what CGI programs take for a proxy's address.
-const FOR_PROXIES: [HeaderName; 3] = [
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy"),
-    HeaderName::from_static("http2-settings"),
-];
-
 /// Takes them out of a request, with everything `Connection` names.
 pub fn remove_from_request(headers: &mut HeaderMap) {
-    remove(headers);
-    for name in &FOR_PROXIES {
-        headers.remove(name);
-    }
+    remove(headers, |name| ends_here(name) || is_for_proxies(name));
 }
 
 /// Takes them out of an answer, with everything `Connection` names.
 pub fn remove_from_answer(headers: &mut HeaderMap) {
-    remove(headers);
+    remove(headers, ends_here);
 }
 
-fn remove(headers: &mut HeaderMap) {
+fn ends_here(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
+    )
+}
+
+/// Also not for the upstream: credentials for us as a proxy, and what CGI programs take for a proxy's address.
+fn is_for_proxies(name: &str) -> bool {
+    matches!(name, "proxy-authorization" | "proxy" | "http2-settings")
+}
+
+fn remove(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
     if headers.contains_key(header::CONNECTION) {
         for name in nominated(headers) {
             headers.remove(name);
         }
     }
-    for name in &NAMED {
+    // A message has few fields, and seldom one of these: looking at each costs less than asking for every name.
+    while let Some(name) = headers.keys().find(|name| goes(name.as_str())).cloned() {
         headers.remove(name);
     }
 }
 
 /// What `Connection` names, less what carries the message itself: nobody may talk us out of a host or a length.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let fields = headers.get_all(header::CONNECTION).iter().filter_map(|field| field.to_str().ok());
-    let names = fields.flat_map(|field| field.split(',')).filter_map(|name| name.trim().parse().ok());
+    let fields = headers.get_all(header::CONNECTION).iter();
+    // Every other upstream says this, and the field of that name goes anyway.
+    let fields = fields.filter(|field| !field.as_bytes().eq_ignore_ascii_case(b"keep-alive"));
+    let names = fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(','));
     names
+        .filter_map(|name| name.trim().parse().ok())
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::COOKIE)
         .collect()
 }
