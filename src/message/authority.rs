@@ -44,15 +44,26 @@ fn split(authority: &str) -> Result<&str, NoHost> {
             let end = rest.find(']').ok_or(NoHost)? + 2;
             (&authority[..end], &authority[end..])
         }
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        None => authority.split_at(memchr::memchr(b':', authority.as_bytes()).unwrap_or(authority.len())),
     };
     let address = host.starts_with('[')
         && host[1..host.len() - 1].bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
-    let name = !host.is_empty()
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    let name = !host.is_empty() && host.bytes().all(|b| OF_A_NAME[usize::from(b)]);
     let port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
     if (address || name) && port { Ok(host) } else { Err(NoHost) }
 }
+
+/// Which bytes a name is made of.
+const OF_A_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let b = byte as u8;
+        table[byte] = b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

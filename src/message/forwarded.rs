@@ -57,11 +57,14 @@ pub fn set_forwarded(headers: &mut HeaderMap, chain: &HeaderValue, scheme: &str,
 
 /// By which version the request came to us, and our name (RFC 9110 section 7.6.3).
 fn via(from: Version) -> HeaderValue {
-    HeaderValue::from_static(match from {
-        Version::HTTP_2 => "2.0 vestibule",
-        Version::HTTP_10 => "1.0 vestibule",
-        _ => "1.1 vestibule",
-    })
+    const BY_1_0: HeaderValue = HeaderValue::from_static("1.0 vestibule");
+    const BY_1_1: HeaderValue = HeaderValue::from_static("1.1 vestibule");
+    const BY_2: HeaderValue = HeaderValue::from_static("2.0 vestibule");
+    match from {
+        Version::HTTP_2 => BY_2,
+        Version::HTTP_10 => BY_1_0,
+        _ => BY_1_1,
+    }
 }
 
 #[cfg(test)]

@@ -28,11 +28,13 @@ fn remove(headers: &mut HeaderMap, more: &[HeaderName]) {
 }
 
 fn is_ours(name: &str, more: &[HeaderName]) -> bool {
-    starts_with(name, "x-forwarded-")
-        || same(name, "x-forwarded")
-        || same(name, "forwarded")
-        || same(name, "x-real-ip")
-        || more.iter().any(|ours| same(name, ours.as_str()))
+    // Most fields begin with other letters.
+    let forwarded = name.starts_with(['x', 'X', 'f', 'F'])
+        && (starts_with(name, "x-forwarded-")
+            || same(name, "x-forwarded")
+            || same(name, "forwarded")
+            || same(name, "x-real-ip"));
+    forwarded || more.iter().any(|ours| same(name, ours.as_str()))
 }
 
 /// Servers that hand fields to programs as variables fold `-`, `_` and `.` into one (RFC 3875 section 4.1.18).
