@@ -53,6 +53,7 @@ def memory_each(proxy):
 def opened(proxy):
     """A connection that has been used once."""
     client = socket.create_connection(("127.0.0.1", proxy.port), timeout=30)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if proxy.tls():
         client = proxy.tls().wrap_socket(client, server_hostname="127.0.0.1")
     client.sendall(proxy.request())

@@ -96,6 +96,8 @@ def table(site, options, scheme, requests, arguments, goals):
     rows = [[f"{kind.name} ({kind.what})", number(counts[kind.name][0]),
              number(counts[kind.name][1]) if perf else "not counted here", f"{ours / all_of[kind.name]:.2f}"]
             for kind in KINDS]
+    if not perf:
+        print("This kernel counts no instructions (perf): these are the user's part, by callgrind.\n")
     print_table(["proxy", "user instructions", "kernel instructions", "vestibule ÷ it"], rows)
     which = "" if perf else ", user part only"
     for what, name, most in goals:

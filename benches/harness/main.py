@@ -56,7 +56,7 @@ class Options:
 def main():
     parser = argparse.ArgumentParser(prog="benches/compare", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--binary", default="target/release/vestibule")
     parser.add_argument("--list", action="store_true", help="the scenarios, one a line")
     parser.add_argument("scenario", nargs="*", help="all of them unless named")
