@@ -159,7 +159,7 @@ impl Front {
             }
             Decision::Challenge(cause) => {
                 let site = format!("{}://{}", self.site.scheme, target.authority());
-                let path = request.uri().path_and_query().map_or("/", |target| target.as_str());
+                let path = target::path_and_query(&request);
                 Ok(self.site.pages.challenge_first(cause, kind, &site, path).map(Either::Right))
             }
             Decision::Deny(Reason::NoRoute) => Err(Refusal::NotFound),

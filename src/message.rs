@@ -10,4 +10,5 @@ pub mod kind;
 pub mod origin;
 pub mod path;
 pub mod rewrite;
+pub mod screen;
 pub mod session_cookie;

@@ -5,4 +5,6 @@ pub mod front;
 mod lingering;
 pub mod listener;
 pub mod observe;
+mod screened;
 pub mod tls;
+mod traffic;

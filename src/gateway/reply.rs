@@ -31,6 +31,7 @@ const fn ends_connection(refusal: &Refusal) -> bool {
         refusal,
         Refusal::Malformed
             | Refusal::AmbiguousPath
+            | Refusal::TargetTooLong
             | Refusal::TooLarge
             | Refusal::TooSlow
             | Refusal::Incomplete

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use hyper::header::{HOST, HeaderValue};
+use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
 
 use crate::config::{Route, Settings};
@@ -55,6 +56,9 @@ pub fn read<'p, B>(policy: &'p Policy, request: &Request<B>) -> Result<Target<'p
         None => HeaderValue::from_str(written).map_err(|_| Refusal::Malformed)?,
     };
     let host = policy.host(&host_of(&written)?).ok_or(Refusal::UnknownHost)?;
+    if path_and_query(request).len() > path::LONGEST_TARGET {
+        return Err(Refusal::TargetTooLong);
+    }
     path::check(request.uri().path()).map_err(|_| Refusal::AmbiguousPath)?;
     let is_ours = is_ours(request.uri().path());
     // It shows a client's fields to whoever reads the answer (RFC 9110 section 9.3.8). Our own addresses refuse it
@@ -63,6 +67,11 @@ pub fn read<'p, B>(policy: &'p Policy, request: &Request<B>) -> Result<Target<'p
         return Err(Refusal::MethodRefused);
     }
     Ok(Target { written, host, is_ours })
+}
+
+/// Path and query, as they are sent on.
+pub fn path_and_query<B>(request: &Request<B>) -> &str {
+    request.uri().path_and_query().map_or("/", PathAndQuery::as_str)
 }
 
 /// Everything below `/.vestibule` is ours; nothing else is ever taken from the upstream.

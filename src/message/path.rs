@@ -1,5 +1,8 @@
 //! Paths that could be read two ways are not read at all.
 
+/// Path and query are no longer than this, in bytes.
+pub const LONGEST_TARGET: usize = 16 * 1_024;
+
 /// The path means one thing here and may mean another to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the path can be read in two ways")]

@@ -19,6 +19,8 @@ pub enum Refusal {
     Malformed,
     /// The path can be read in two ways.
     AmbiguousPath,
+    /// Path and query are longer than anything we take.
+    TargetTooLong,
     /// No route has this host.
     UnknownHost,
     /// No route has this path, or nothing of ours is there.
@@ -58,6 +60,7 @@ impl Refusal {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Malformed | Self::AmbiguousPath | Self::Incomplete => StatusCode::BAD_REQUEST,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) | Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
@@ -77,6 +80,7 @@ impl Refusal {
         match self {
             Self::Malformed => "malformed_request",
             Self::AmbiguousPath => "ambiguous_path",
+            Self::TargetTooLong => "target_too_long",
             Self::UnknownHost => "unknown_host",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) | Self::MethodRefused => "method_not_allowed",
@@ -105,6 +109,7 @@ impl Refusal {
             Self::UpstreamTimeout => Some("upstream_timeout"),
             Self::UpstreamFailed => Some("upstream_failed"),
             Self::Malformed
+            | Self::TargetTooLong
             | Self::NotFound
             | Self::Denied
             | Self::MethodNotAllowed(_)

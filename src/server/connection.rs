@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::rt::{Executor, Read, Write};
@@ -16,6 +17,8 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::lingering::Lingering;
+use super::screened::Screened;
+use super::traffic::Traffic;
 use crate::gateway::{Front, Peer};
 
 /// A handshake is done in so long, or not at all.
@@ -44,27 +47,36 @@ pub async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let stream = Lingering::new(stream);
-    let Some(tls) = tls else { return http1(TokioIo::new(stream), peer, front, drain).await };
+    let Some(tls) = tls else { return http1(stream, peer, front, drain).await };
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else {
         tracing::debug!("a TLS handshake failed");
         return;
     };
     let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let stream = TokioIo::new(stream);
-    if second { http2(stream, peer, front, drain).await } else { http1(stream, peer, front, drain).await }
+    if second {
+        http2(TokioIo::new(stream), peer, front, drain).await
+    } else {
+        http1(stream, peer, front, drain).await
+    }
 }
 
-async fn http1<I>(stream: I, peer: Peer, front: Rc<Front>, drain: watch::Receiver<bool>)
+async fn http1<S>(stream: S, peer: Peer, front: Rc<Front>, drain: watch::Receiver<bool>)
 where
-    I: Read + Write + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(async |request| Ok::<_, Infallible>(front.answer(request, &peer).await));
+    let traffic = Arc::<Traffic>::default();
+    let service = service_fn(async |request| {
+        let mut answer = front.answer(request, &peer).await;
+        traffic.answered(&mut answer);
+        Ok::<_, Infallible>(answer)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(LONGEST_HEAD)
+        .max_header_size(LONGEST_HEAD)
         .half_close(false)
-        .serve_connection(stream, service)
+        .serve_connection(TokioIo::new(Screened::new(stream, traffic.clone())), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {

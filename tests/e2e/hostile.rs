@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 
-use crate::common::wire::{End, Manual, Wire, field, fields, status};
+use crate::common::wire::{End, Manual, Wire, field, status};
 use crate::common::{ALICE, Scene};
 
 struct Stage {
@@ -77,23 +77,16 @@ async fn two_framings_are_never_two_requests(stage: &Stage) {
     let upstream = &stage.scene.upstream;
     let smuggled = "GET /smuggled HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
     let chunked = "0\r\n\r\n";
+    let before = upstream.count();
     for fields in [
         "content-length: 6\r\ntransfer-encoding: chunked\r\n",
         "transfer-encoding: chunked\r\ncontent-length: 6\r\n",
         "content-length: 60\r\nTransfer-Encoding: CHUNKED\r\ncontent-length: 60\r\n",
     ] {
-        let before = upstream.count();
         let said = stage.until_closed(stage.request("POST /x", fields) + chunked + smuggled).await;
         assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{fields}: {said}");
-        assert!(upstream.count() <= before + 1, "{fields}");
-        if upstream.count() > before {
-            let request = upstream.last();
-            assert!(request.starts_with("POST /x "), "{request}");
-            assert_eq!(field(&request, "content-length"), None, "{request}");
-            assert_eq!(fields_of(&request), ["chunked"], "{request}");
-        }
+        assert_eq!((status(&said), upstream.count()), (400, before), "{fields}");
     }
-    let before = upstream.count();
     for coding in [
         "transfer-encoding: identity",
         "transfer-encoding: xchunked",
@@ -130,10 +123,6 @@ async fn two_framings_are_never_two_requests(stage: &Stage) {
     assert_eq!(upstream.count(), before);
 }
 
-fn fields_of(request: &str) -> Vec<&str> {
-    fields(request, "transfer-encoding")
-}
-
 async fn odd_lengths_are_refused(stage: &Stage) {
     let before = stage.scene.upstream.count();
     for length in [
@@ -154,13 +143,12 @@ async fn odd_lengths_are_refused(stage: &Stage) {
         let request = stage.request("POST /x", &format!("content-length: {length}\r\n")) + "hello";
         assert_eq!(status(&stage.until_closed(request).await), 400, "{length:?}");
     }
-    let two = stage.request("POST /x", "content-length: 5\r\ncontent-length: 6\r\n") + "hello";
-    assert_eq!(status(&stage.until_closed(two).await), 400);
+    for second in ["5", "6"] {
+        let two =
+            stage.request("POST /x", &format!("content-length: 5\r\nContent-Length: {second}\r\n")) + "hello";
+        assert_eq!(status(&stage.until_closed(two).await), 400);
+    }
     assert_eq!(stage.scene.upstream.count(), before);
-
-    let same = stage.request("POST /x", "content-length: 5\r\nContent-Length: 5\r\n") + "hello";
-    assert_eq!(stage.status(same).await, 200);
-    assert_eq!(fields(&stage.scene.upstream.last(), "content-length"), ["5"]);
 }
 
 async fn odd_chunks_are_refused(stage: &Stage) {
@@ -238,13 +226,9 @@ async fn odd_heads_are_refused(stage: &Stage) {
     }
     assert_eq!(stage.scene.upstream.count(), before);
 
-    // Bare line feeds end lines for some; whoever takes them sends lines of the one kind on.
-    let request = head.replace("\r\n", "\n").replace("HTTP/1.1\n", "HTTP/1.1\nconnection: close\n");
-    let said = stage.until_closed(request).await;
-    assert!([200, 400].contains(&status(&said)), "{said}");
-    if stage.scene.upstream.count() > before {
-        assert!(!stage.scene.upstream.last().replace("\r\n", "").contains('\n'));
-    }
+    // Bare line feeds end lines for some.
+    assert_eq!(status(&stage.until_closed(head.replace("\r\n", "\n")).await), 400);
+    assert_eq!(stage.scene.upstream.count(), before);
 }
 
 async fn one_host_and_one_target(stage: &Stage) {
@@ -271,8 +255,8 @@ async fn one_host_and_one_target(stage: &Stage) {
         assert!(!body.contains(&stage.cookie), "nothing of the request is shown: {body}");
     }
     let mut wire = stage.connect().await;
-    wire.send("GET /a\u{e4}#fragment HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await;
-    assert!([400, 401].contains(&status(&wire.head().await)));
+    wire.send("GET /a#fragment HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await;
+    assert_eq!(status(&wire.head().await), 400);
     assert_eq!(upstream.count(), before);
 
     let absolute = format!("GET http://127.0.0.1/x?y HTTP/1.1\r\nhost: 127.0.0.1\r\n{cookie}\r\n");
@@ -304,13 +288,22 @@ async fn too_much_of_a_head_is_refused(stage: &Stage) {
         ("GET /x".to_owned(), format!("{}: y\r\n", "x".repeat(200_000))),
         ("GET /x".to_owned(), (0..5_000).map(|n| format!("x-{n}: y\r\n")).collect()),
         (format!("GET /{}", "x".repeat(200_000)), String::new()),
+        ("GET /x".to_owned(), format!("x: {}\r\n", "y".repeat(65_536))),
+        ("GET /x".to_owned(), (0..100).map(|n| format!("x-{n}: y\r\n")).collect()),
+        (format!("GET /{}", "x".repeat(16_384)), String::new()),
+        (format!("GET /x?{}", "x".repeat(16_384)), String::new()),
     ] {
         let mut wire = stage.connect().await;
         let _ = wire.stream.write_all(stage.request(&line, &more).as_bytes()).await;
         let head = wire.head().await;
-        assert!([431, 414].contains(&status(&head)), "{head}");
+        let long_target = line.len() > 10_000 && line.len() < 100_000;
+        assert_eq!(status(&head), if long_target { 414 } else { 431 }, "{head}");
     }
     assert_eq!(stage.scene.upstream.count(), before);
+    let most: String = (0..98).map(|n| format!("x-{n}: y\r\n")).collect();
+    assert_eq!(stage.status(stage.request("GET /x", &most)).await, 200);
+    assert_eq!(stage.status(stage.request("GET /x", &format!("x: {}\r\n", "y".repeat(60_000)))).await, 200);
+    assert_eq!(stage.status(stage.request(&format!("GET /{}", "x".repeat(16_383)), "")).await, 200);
 }
 
 async fn odd_bytes_in_fields_pass_unharmed(stage: &Stage) {

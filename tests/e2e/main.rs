@@ -27,6 +27,7 @@ mod reach;
 mod rules;
 mod sessions;
 mod smoke;
+mod smuggling;
 mod spend;
 mod tells;
 mod tls;
