@@ -224,6 +224,7 @@ impl Gateway {
             connections: Arc::new(Semaphore::new(settings.server.max_connections)),
             drain: draining,
             drain_timeout: settings.server.drain_timeout,
+            idle_timeout: settings.server.idle_timeout,
         };
         let fronts = fronts(settings, bound, &terms, &office, &clock).map_err(StartError::Threads)?;
         Ok(Self { addresses, back_office, fronts, drain, sessions })

@@ -2,8 +2,12 @@
 
 pub mod connection;
 pub mod front;
+mod http1;
+mod http2;
+mod in_flight;
 mod lingering;
 pub mod listener;
+mod minder;
 pub mod observe;
 mod screened;
 pub mod tls;

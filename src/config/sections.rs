@@ -32,6 +32,8 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// How long requests under way may take once the gateway is told to stop.
     pub drain_timeout: Duration,
+    /// How long a connection is kept without a request.
+    pub idle_timeout: Duration,
     /// Connections open at once, over all workers.
     pub max_connections: usize,
     /// Certificate and key, when the gateway speaks TLS itself.
@@ -220,6 +222,13 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
         section.problem("trusted_proxies", text);
     }
     let drain_timeout = duration(section, "drain_timeout", Duration::from_secs(30));
+    let idle_timeout = duration(section, "idle_timeout", Duration::from_secs(75));
+    if idle_timeout < LEAST_IDLE {
+        section.problem(
+            "idle_timeout",
+            "too short for a browser to send its next request; write at least \"1s\"",
+        );
+    }
     let max_connections = section.value("max_connections", integer(1_000_000)).unwrap_or(10_000);
     if max_connections < LEAST_CONNECTIONS {
         section.problem("max_connections", "too few for the threads to accept any; write at least 64");
@@ -239,10 +248,14 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
         workers: usize::try_from(workers).unwrap_or(0),
         trusted_proxies,
         drain_timeout,
+        idle_timeout,
         max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX).max(1),
         tls,
     })
 }
+
+/// Shorter, and connections would end between two requests of one page.
+const LEAST_IDLE: Duration = Duration::from_secs(1);
 
 /// Every listener of every thread holds one place while it waits for a connection.
 const LEAST_CONNECTIONS: u64 = 64;

@@ -272,6 +272,7 @@ fn the_example_names_every_key_with_its_default() {
     let lookup = settings.lookup.unwrap();
     assert_eq!((lookup.line_type, lookup.sim_swap, lookup.timeout.as_secs()), (true, false, 2));
     assert_eq!(settings.server.drain_timeout, as_it_stands.server.drain_timeout);
+    assert_eq!(settings.server.idle_timeout, as_it_stands.server.idle_timeout);
     assert_eq!(settings.server.max_connections, as_it_stands.server.max_connections);
     assert_eq!(settings.challenge.channels, as_it_stands.challenge.channels);
     assert_eq!(settings.challenge.identify_by, as_it_stands.challenge.identify_by);

@@ -20,6 +20,7 @@ pub struct Refused {
 
 /// Where in a connection the next byte stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Stage {
     /// Between two requests.
     Between,

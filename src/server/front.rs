@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::connection;
+use super::connection::{self, Service};
 use super::listener::{Bound, Listener, Stream};
 use crate::gateway::{Front, Peer, Site};
 
@@ -28,6 +28,8 @@ pub struct Terms {
     pub drain: watch::Receiver<bool>,
     /// How long connections may take then.
     pub drain_timeout: Duration,
+    /// How long a connection is kept without a request.
+    pub idle_timeout: Duration,
 }
 
 impl fmt::Debug for Terms {
@@ -46,9 +48,14 @@ pub fn run(bound: Vec<Bound>, front: impl FnOnce() -> Front, terms: &Terms) -> i
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let front = Rc::new(front());
+        let service = Rc::new(Service {
+            front: front.clone(),
+            drain: terms.drain.clone(),
+            idle_timeout: terms.idle_timeout,
+        });
         let mut listeners = JoinSet::new();
         for bound in bound {
-            listeners.spawn_local(accept(bound.listen()?, front.clone(), terms.clone()));
+            listeners.spawn_local(accept(bound.listen()?, service.clone(), terms.clone()));
         }
         let tidying = tokio::task::spawn_local(tidy(front));
         while listeners.join_next().await.is_some() {}
@@ -66,7 +73,7 @@ async fn tidy(front: Rc<Front>) {
 }
 
 /// Accepts until told to stop, then waits for what is under way.
-async fn accept(listener: Listener, front: Rc<Front>, terms: Terms) {
+async fn accept(listener: Listener, service: Rc<Service>, terms: Terms) {
     let mut drain = terms.drain.clone();
     let mut open = JoinSet::new();
     loop {
@@ -80,7 +87,7 @@ async fn accept(listener: Listener, front: Rc<Front>, terms: Terms) {
                         Some(address) => Peer::new(address.ip(), &terms.site, place),
                         None => Peer::local(place),
                     };
-                    let serving = connection::serve(stream, peer, front.clone(), terms.tls.clone(), terms.drain.clone());
+                    let serving = connection::serve(stream, peer, terms.tls.clone(), service.clone());
                     open.spawn_local(serving);
                 }
                 Err(error) => {

@@ -10,11 +10,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::listener::Io;
+
 /// A client that is told the end has so long to close, from its last byte on, and no longer than that in all.
 const SILENCE: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(15);
-/// A client that reads nothing for so long is cut off.
+/// A client that keeps us waiting takes so much in so long, or is cut off.
 const STALL: Duration = Duration::from_secs(60);
+const LEAST: usize = 64 * 1_024;
 /// Bytes thrown away at once.
 const HEAP: usize = 16 * 1_024;
 
@@ -23,7 +26,7 @@ const HEAP: usize = 16 * 1_024;
 #[derive(Debug)]
 pub(super) struct Lingering<S> {
     stream: S,
-    stalled: Option<Pin<Box<Sleep>>>,
+    stalled: Option<Stalled>,
     farewell: Option<Farewell>,
 }
 
@@ -50,15 +53,36 @@ impl<S> Lingering<S> {
     }
 }
 
+/// Since when a client keeps us waiting.
+#[derive(Debug)]
+struct Stalled {
+    until: Pin<Box<Sleep>>,
+    taken: usize,
+}
+
+impl Stalled {
+    fn begin() -> Self {
+        Self { until: Box::pin(sleep(STALL)), taken: 0 }
+    }
+}
+
 impl<S> Lingering<S> {
-    /// A client that takes nothing for so long is gone, or holds us up.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+    /// A client that takes next to nothing for so long is gone, or holds us up.
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = written {
+            let taken = written.as_ref().copied().unwrap_or_default();
+            self.stalled = self.stalled.take().filter(|stalled| stalled.taken + taken < LEAST);
+            self.stalled.iter_mut().for_each(|stalled| stalled.taken += taken);
+            return Poll::Ready(written);
         }
-        ready!(self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL))).as_mut().poll(cx));
+        ready!(self.stalled.get_or_insert_with(Stalled::begin).until.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: Io> Io for Lingering<S> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_readable(cx)
     }
 }
 
@@ -92,7 +116,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // Everything was taken: the next wait is another.
+        if flushed.is_ready() {
+            self.stalled = None;
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

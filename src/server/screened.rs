@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::listener::Io;
 use super::traffic::{Switch, Traffic};
 use crate::message::screen::{Refused, Screen, Stage};
 
@@ -62,9 +63,18 @@ impl Sight {
             let mut rest = WRONG;
             give(&mut rest, buffer);
             *self = Self::Refused(rest);
-        } else if screen.is_early() {
+            return;
+        }
+        if screen.is_early() {
             traffic.came_early(screen.heads());
         }
+        traffic.came(buffer.filled().len() - before, screen.stage());
+    }
+}
+
+impl<S: Io> Io for Screened<S> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_readable(cx)
     }
 }
 
@@ -80,7 +90,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(stream).poll_read(cx, buffer))?;
+        let polled = Pin::new(stream).poll_read(cx, buffer);
+        traffic.waits(polled.is_pending());
+        ready!(polled)?;
         sight.screen(buffer, before, traffic);
         Poll::Ready(Ok(()))
     }
@@ -88,6 +100,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Screened<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.traffic.writes(true);
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -96,6 +109,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screened<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.traffic.writes(true);
         Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
@@ -104,7 +118,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screened<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // hyper flushes when it has written everything.
+        if flushed.is_ready() {
+            self.traffic.writes(false);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -20,6 +20,7 @@ mod legacy;
 mod limits;
 mod logs;
 mod lookup;
+mod parking;
 mod pending;
 mod proxy;
 mod race;

@@ -1,0 +1,103 @@
+//! The answers under way on an HTTP/2 connection. A client may open no window and so take nothing of an answer, and no
+//! write ever waits: who takes nothing for too long loses the answer, and the application its wait.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+
+use crate::proxy::ReplyBody;
+use crate::server::in_flight::{Flight, InFlight};
+
+/// Looks during which a piece of an answer may wait to be taken: a minute.
+const STALL: u32 = 120;
+
+/// The requests of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    in_flight: InFlight,
+    begun: Cell<bool>,
+    looks: Rc<Cell<u32>>,
+    bodies: RefCell<Vec<Weak<Slot>>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    body: RefCell<Option<(ReplyBody, Flight)>>,
+    /// The look before which a piece was given that nobody came back from.
+    given: Cell<Option<u32>>,
+}
+
+impl Slot {
+    fn is_stalled(&self, looks: u32) -> bool {
+        self.given.get().is_some_and(|given| looks - given > STALL)
+    }
+}
+
+impl Streams {
+    /// Another request.
+    pub(super) fn begin(&self) -> Flight {
+        self.begun.set(true);
+        self.in_flight.begin()
+    }
+
+    /// Its answer's body.
+    pub(super) fn watch(&self, body: ReplyBody, flight: Flight) -> Watched {
+        let slot = Slot { body: RefCell::new(Some((body, flight))), given: Cell::default() };
+        let slot = Rc::new(slot);
+        self.bodies.borrow_mut().push(Rc::downgrade(&slot));
+        Watched { slot, looks: self.looks.clone() }
+    }
+
+    /// Takes a look: lets go what nobody takes. Whether nothing was under way since the last one.
+    pub(super) fn look(&self) -> bool {
+        let looks = self.looks.get() + 1;
+        self.looks.set(looks);
+        self.bodies.borrow_mut().retain(|slot| {
+            let Some(slot) = slot.upgrade() else { return false };
+            if slot.is_stalled(looks) {
+                tracing::debug!("an answer that its client does not take was let go");
+                drop(slot.body.take());
+            }
+            true
+        });
+        !self.begun.replace(false) && self.in_flight.is_none()
+    }
+}
+
+/// An answer's body that is taken back when nobody takes it.
+#[derive(Debug)]
+pub(super) struct Watched {
+    slot: Rc<Slot>,
+    looks: Rc<Cell<u32>>,
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let mut body = self.slot.body.borrow_mut();
+        let Some((body, _)) = body.as_mut() else {
+            return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::TimedOut).into())));
+        };
+        let polled = Pin::new(body).poll_frame(cx);
+        self.slot.given.set(polled.is_ready().then(|| self.looks.get()));
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.slot.body.borrow().as_ref().is_some_and(|(body, _)| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.slot.body.borrow().as_ref().map_or_else(SizeHint::default, |(body, _)| body.size_hint())
+    }
+}

@@ -1,0 +1,122 @@
+//! Minds the time of an HTTP/1.1 connection by a look now and then: no request costs a timer of its own.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::traffic::Sight;
+use crate::message::screen::Stage;
+
+/// A look is taken this often.
+pub(super) const EVERY: Duration = Duration::from_millis(500);
+/// The head of a request is here in so long.
+pub(super) const HEAD: Duration = Duration::from_secs(30);
+/// A body that is waited for brings so many bytes in so long.
+const BODY: Duration = Duration::from_secs(60);
+const LEAST: usize = 256;
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Minder {
+    before: Option<Sight>,
+    /// When the head was first seen that is not here yet.
+    head: Option<(u32, Instant)>,
+    /// When a body was first waited for, and how many bytes there were.
+    body: Option<(usize, Instant)>,
+}
+
+/// What is to be done with the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// It is at work.
+    Leave,
+    /// Nothing is under way, and has not been for a while.
+    Park,
+    /// Its client holds us up.
+    Cut,
+}
+
+impl Minder {
+    /// Judges what is seen now; `is_idle` is whether no request is being answered.
+    pub(super) fn look(&mut self, now: Instant, sight: Sight, is_idle: bool) -> Advice {
+        let before = self.before.replace(sight);
+        let is_late = self.is_head_late(now, sight, is_idle) || self.is_body_late(now, sight);
+        let is_settled = is_idle && sight.is_waiting && !sight.is_writing && sight.stage == Stage::Between;
+        match before {
+            _ if is_late => Advice::Cut,
+            Some(before) if is_settled && before == sight => Advice::Park,
+            Some(_) | None => Advice::Leave,
+        }
+    }
+
+    fn is_head_late(&mut self, now: Instant, sight: Sight, is_idle: bool) -> bool {
+        if sight.stage != Stage::Head || !is_idle {
+            self.head = None;
+            return false;
+        }
+        let since =
+            self.head.filter(|(answered, _)| *answered == sight.answered).map_or(now, |(_, since)| since);
+        self.head = Some((sight.answered, since));
+        now - since >= HEAD
+    }
+
+    fn is_body_late(&mut self, now: Instant, sight: Sight) -> bool {
+        if sight.stage != Stage::Body || !sight.is_waiting {
+            self.body = None;
+            return false;
+        }
+        let (read, since) = *self.body.get_or_insert((sight.read, now));
+        if sight.read.wrapping_sub(read) >= LEAST {
+            self.body = Some((sight.read, now));
+            return false;
+        }
+        now - since >= BODY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Sight =
+        Sight { stage: Stage::Between, read: 0, is_waiting: true, is_writing: false, answered: 1 };
+
+    /// What is advised at the end, when this is seen at every look.
+    fn after(looks: u32, is_idle: bool, see: impl Fn(u32) -> Sight) -> Advice {
+        let (mut minder, begin) = (Minder::default(), Instant::now());
+        let look = |n| minder.look(begin + EVERY * n, see(n), is_idle);
+        (0..=looks).map(look).find(|advice| *advice != Advice::Leave).unwrap_or(Advice::Leave)
+    }
+
+    #[test]
+    fn what_is_quiet_is_parked_and_nothing_else() {
+        assert_eq!(after(1, true, |_| IDLE), Advice::Park);
+        assert_eq!(after(0, true, |_| IDLE), Advice::Leave);
+        assert_eq!(after(1_000, false, |_| IDLE), Advice::Leave);
+        assert_eq!(after(1_000, true, |n| Sight { answered: n, ..IDLE }), Advice::Leave);
+        assert_eq!(after(1_000, true, |_| Sight { is_waiting: false, ..IDLE }), Advice::Leave);
+        assert_eq!(after(1_000, true, |_| Sight { is_writing: true, ..IDLE }), Advice::Leave);
+        assert_eq!(after(1_000, true, |_| Sight { stage: Stage::Switching, ..IDLE }), Advice::Leave);
+    }
+
+    #[test]
+    fn a_head_that_does_not_end_is_cut_off_however_it_trickles() {
+        let in_head = |n| Sight { stage: Stage::Head, read: n as usize, ..IDLE };
+        assert_eq!(after(60, true, in_head), Advice::Cut);
+        assert_eq!(after(59, true, in_head), Advice::Leave);
+        // Others in turn, and one that came while another is answered.
+        assert_eq!(after(1_000, true, |n| Sight { answered: n / 50, ..in_head(n) }), Advice::Leave);
+        assert_eq!(after(1_000, false, in_head), Advice::Leave);
+    }
+
+    #[test]
+    fn a_body_that_trickles_is_cut_off() {
+        let in_body = |read: u32| Sight { stage: Stage::Body, read: read as usize, ..IDLE };
+        assert_eq!(after(121, false, |_| in_body(7)), Advice::Cut);
+        assert_eq!(after(119, false, |_| in_body(7)), Advice::Leave);
+        assert_eq!(after(1_000, false, |n| in_body(n * 2)), Advice::Cut);
+        assert_eq!(after(1_000, false, |n| in_body(n * 3)), Advice::Leave);
+        // The application, not the client, keeps this one waiting.
+        assert_eq!(after(1_000, false, |_| Sight { is_waiting: false, ..in_body(7) }), Advice::Leave);
+    }
+}
