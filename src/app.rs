@@ -30,6 +30,7 @@ use crate::message::session_cookie::Names;
 use crate::metrics::Metrics;
 use crate::pages::{Desk, Pages};
 use crate::proxy::Proxy;
+use crate::server::addresses::Addresses;
 use crate::server::{front, listener, observe, tls};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
@@ -225,6 +226,8 @@ impl Gateway {
             drain: draining,
             drain_timeout: settings.server.drain_timeout,
             idle_timeout: settings.server.idle_timeout,
+            proxy_protocol: settings.server.proxy_protocol,
+            addresses: Arc::new(Addresses::new(settings.server.max_connections_per_address)),
         };
         let fronts = fronts(settings, bound, &terms, &office, &clock).map_err(StartError::Threads)?;
         Ok(Self { addresses, back_office, fronts, drain, sessions })

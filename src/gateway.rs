@@ -64,6 +64,11 @@ impl Site {
             clock,
         }
     }
+
+    /// Whether this peer is one of our proxies.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        client_address::is_trusted(address.to_canonical(), &self.trusted_proxies)
+    }
 }
 
 /// Who is at the other end of a connection.

@@ -10,8 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::PathAndQuery;
@@ -70,7 +68,7 @@ pub struct Arrival {
 }
 
 /// A place among the connections that may be open, given back when the last who holds it lets go.
-pub type Place = Rc<Option<OwnedSemaphorePermit>>;
+pub type Place = Rc<dyn std::fmt::Debug>;
 
 /// Why no answer came.
 #[derive(Debug, thiserror::Error)]

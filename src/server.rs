@@ -1,6 +1,7 @@
 //! Sockets: listening, one thread of the front, one connection, and stopping without dropping anybody.
 
-pub mod connection;
+pub mod addresses;
+mod connection;
 pub mod front;
 mod http1;
 mod http2;
@@ -9,6 +10,7 @@ mod lingering;
 pub mod listener;
 mod minder;
 pub mod observe;
+mod proxy_protocol;
 mod screened;
 pub mod tls;
 mod traffic;

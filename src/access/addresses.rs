@@ -46,7 +46,8 @@ impl Addresses {
     }
 }
 
-pub(super) fn network(address: IpAddr) -> IpAddr {
+/// Who an address stands for: itself, in IPv6 its /64.
+pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Net::new_assert(v6, 64).network()),

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::Purpose;
 use super::provider::Provider;
-use super::reader::{Section, integer};
+use super::reader::{Section, boolean, integer};
 use super::secret::environment;
 use super::values::{duration, one_of};
 use crate::domain::channel::Channel;
@@ -36,6 +36,10 @@ pub struct Server {
     pub idle_timeout: Duration,
     /// Connections open at once, over all workers.
     pub max_connections: usize,
+    /// The same of one client address.
+    pub max_connections_per_address: u32,
+    /// Whether trusted proxies name their clients by the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Certificate and key, when the gateway speaks TLS itself.
     pub tls: Option<TlsFiles>,
 }
@@ -233,6 +237,17 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
     if max_connections < LEAST_CONNECTIONS {
         section.problem("max_connections", "too few for the threads to accept any; write at least 64");
     }
+    let per_address = section.value("max_connections_per_address", integer(1_000_000)).unwrap_or(1_000);
+    if per_address == 0 {
+        section.problem("max_connections_per_address", "nobody could connect; write at least 1");
+    }
+    let proxy_protocol = section.value("proxy_protocol", boolean).unwrap_or(false);
+    let from_a_socket = listen.iter().any(|listen| matches!(listen, Listen::Unix(_)));
+    if proxy_protocol && trusted_proxies.is_empty() && !from_a_socket {
+        let text =
+            "nobody may speak it; list the load balancers' networks in trusted_proxies, or remove this line";
+        section.problem("proxy_protocol", text);
+    }
     let tls = tls(&section.section("tls"));
     if tls.is_some() && public_url.as_ref().is_some_and(|url| !url.secure) {
         section
@@ -250,6 +265,8 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
         drain_timeout,
         idle_timeout,
         max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX).max(1),
+        max_connections_per_address: u32::try_from(per_address).unwrap_or(u32::MAX),
+        proxy_protocol,
         tls,
     })
 }

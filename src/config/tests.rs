@@ -274,6 +274,9 @@ fn the_example_names_every_key_with_its_default() {
     assert_eq!(settings.server.drain_timeout, as_it_stands.server.drain_timeout);
     assert_eq!(settings.server.idle_timeout, as_it_stands.server.idle_timeout);
     assert_eq!(settings.server.max_connections, as_it_stands.server.max_connections);
+    let (ours, standing) = (&settings.server, &as_it_stands.server);
+    assert_eq!(ours.max_connections_per_address, standing.max_connections_per_address);
+    assert_eq!(ours.proxy_protocol, standing.proxy_protocol);
     assert_eq!(settings.challenge.channels, as_it_stands.challenge.channels);
     assert_eq!(settings.challenge.identify_by, as_it_stands.challenge.identify_by);
     assert_eq!(settings.observe.listen, as_it_stands.observe.listen);

@@ -3,46 +3,26 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::front::Service;
 use super::lingering::Lingering;
 use super::listener::Stream;
 use super::{http1, http2};
-use crate::gateway::{Front, Peer};
+use crate::gateway::Peer;
 
 /// A handshake is done in so long, or not at all.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// All of a head, in bytes.
 pub(super) const LONGEST_HEAD: usize = 64 * 1_024;
 
-/// What the connections of one thread are served with.
-#[derive(Clone, Debug)]
-pub struct Service {
-    /// Who answers.
-    pub front: Rc<Front>,
-    /// Turns true when the gateway stops: what is under way is finished, nothing new is begun.
-    pub drain: watch::Receiver<bool>,
-    /// How long a connection is kept without a request.
-    pub idle_timeout: Duration,
-}
-
-impl Service {
-    pub(super) fn is_draining(&self) -> bool {
-        // The sender gone means stopping too.
-        *self.drain.borrow() || self.drain.has_changed().is_err()
-    }
-
-    pub(super) async fn drained(&self) {
-        let _ = self.drain.clone().wait_for(|drain| *drain).await;
-    }
-}
-
 /// Serves one connection. What lasts is small: what each part of it needs is in a box of its own.
-pub async fn serve(stream: Stream, peer: Peer, tls: Option<TlsAcceptor>, service: Rc<Service>) {
+pub(super) async fn serve(stream: Stream, peer: Peer, service: Rc<Service>) {
     let stream = Lingering::new(stream);
-    let Some(tls) = tls else { return Box::pin(http1::serve(stream, peer, service)).await };
+    let Some(tls) = service.terms.tls.clone() else {
+        return Box::pin(http1::serve(stream, peer, service)).await;
+    };
     let Some(stream) = Box::pin(handshake(tls, stream)).await else { return };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         Box::pin(http2::serve(stream, peer, service)).await;

@@ -11,8 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::{self, Service};
+use super::addresses::Addresses;
+use super::connection;
 use super::listener::{Bound, Listener, Stream};
+use super::proxy_protocol;
 use crate::gateway::{Front, Peer, Site};
 
 /// What every thread of the front is given.
@@ -30,11 +32,34 @@ pub struct Terms {
     pub drain_timeout: Duration,
     /// How long a connection is kept without a request.
     pub idle_timeout: Duration,
+    /// Whether trusted proxies name their clients by the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Connections by client, over all threads.
+    pub addresses: Arc<Addresses>,
 }
 
 impl fmt::Debug for Terms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Terms").field("tls", &self.tls.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// What the connections of one thread are served with.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) front: Rc<Front>,
+    pub(super) terms: Terms,
+}
+
+impl Service {
+    /// What is under way is finished, nothing new is begun.
+    pub(super) fn is_draining(&self) -> bool {
+        // The sender gone means stopping too.
+        *self.terms.drain.borrow() || self.terms.drain.has_changed().is_err()
+    }
+
+    pub(super) async fn drained(&self) {
+        let _ = self.terms.drain.clone().wait_for(|drain| *drain).await;
     }
 }
 
@@ -48,14 +73,10 @@ pub fn run(bound: Vec<Bound>, front: impl FnOnce() -> Front, terms: &Terms) -> i
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let front = Rc::new(front());
-        let service = Rc::new(Service {
-            front: front.clone(),
-            drain: terms.drain.clone(),
-            idle_timeout: terms.idle_timeout,
-        });
+        let service = Rc::new(Service { front: front.clone(), terms: terms.clone() });
         let mut listeners = JoinSet::new();
         for bound in bound {
-            listeners.spawn_local(accept(bound.listen()?, service.clone(), terms.clone()));
+            listeners.spawn_local(accept(bound.listen()?, service.clone()));
         }
         let tidying = tokio::task::spawn_local(tidy(front));
         while listeners.join_next().await.is_some() {}
@@ -73,7 +94,8 @@ async fn tidy(front: Rc<Front>) {
 }
 
 /// Accepts until told to stop, then waits for what is under way.
-async fn accept(listener: Listener, service: Rc<Service>, terms: Terms) {
+async fn accept(listener: Listener, service: Rc<Service>) {
+    let terms = &service.terms;
     let mut drain = terms.drain.clone();
     let mut open = JoinSet::new();
     loop {
@@ -82,13 +104,7 @@ async fn accept(listener: Listener, service: Rc<Service>, terms: Terms) {
             Some(_) = open.join_next() => {}
             (place, accepted) = next(&listener, &terms.connections) => match accepted {
                 Ok((stream, address)) => {
-                    let place = Rc::new(place);
-                    let peer = match address {
-                        Some(address) => Peer::new(address.ip(), &terms.site, place),
-                        None => Peer::local(place),
-                    };
-                    let serving = connection::serve(stream, peer, terms.tls.clone(), service.clone());
-                    open.spawn_local(serving);
+                    open.spawn_local(admit(stream, address, place, service.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -103,6 +119,35 @@ async fn accept(listener: Listener, service: Rc<Service>, terms: Terms) {
     if drained.is_err() {
         tracing::warn!(connections = open.len(), "connections still open after drain_timeout are closed");
     }
+}
+
+/// Finds out whose connection it is, and serves it if they have not too many.
+async fn admit(
+    mut stream: Stream,
+    address: Option<SocketAddr>,
+    place: Option<OwnedSemaphorePermit>,
+    service: Rc<Service>,
+) {
+    let (terms, site) = (&service.terms, &service.terms.site);
+    let mut address = address.map(|address| address.ip());
+    if terms.proxy_protocol && address.is_none_or(|address| site.trusts(address)) {
+        match Box::pin(proxy_protocol::read(&mut stream)).await {
+            Ok(named) => address = named.or(address),
+            Err(error) => {
+                return tracing::warn!(%error, "a trusted proxy sent no PROXY header; proxy_protocol wants one");
+            }
+        }
+    }
+    let Some(address) = address else {
+        return connection::serve(stream, Peer::local(Rc::new(place)), service.clone()).await;
+    };
+    let held = terms.addresses.take(address);
+    // A proxy stands for many, and so does what is on this machine.
+    if held.is_none() && !address.to_canonical().is_loopback() && !site.trusts(address) {
+        return tracing::debug!("an address has too many connections");
+    }
+    let peer = Peer::new(address, site, Rc::new((place, held)));
+    connection::serve(stream, peer, service.clone()).await;
 }
 
 /// Waits for a place first: beyond the limit, connections wait in the kernel and not in our memory.

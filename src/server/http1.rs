@@ -14,7 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep};
 
-use super::connection::{LONGEST_HEAD, Service, note};
+use super::connection::{LONGEST_HEAD, note};
+use super::front::Service;
 use super::in_flight::{Counted, InFlight};
 use super::listener::Io;
 use super::minder::{self, Advice, Minder};
@@ -34,7 +35,7 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
         // Only an answer buys time.
         let now = traffic.look().answered;
         if now != answered {
-            (answered, until) = (now, Instant::now() + service.idle_timeout);
+            (answered, until) = (now, Instant::now() + service.terms.idle_timeout);
         }
     }
     let _ = stream.shutdown().await;

@@ -14,7 +14,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::sleep;
 
 use self::streams::Streams;
-use super::connection::{LONGEST_HEAD, Service, note};
+use super::connection::{LONGEST_HEAD, note};
+use super::front::Service;
 use super::listener::Io;
 use crate::gateway::Peer;
 
@@ -81,7 +82,7 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
 async fn idle(streams: &Streams, service: &Service) {
     tokio::select! {
         () = service.drained() => {}
-        () = quiet(streams, service.idle_timeout) => {}
+        () = quiet(streams, service.terms.idle_timeout) => {}
     }
 }
 

@@ -23,6 +23,7 @@ mod lookup;
 mod parking;
 mod pending;
 mod proxy;
+mod proxy_protocol;
 mod race;
 mod reach;
 mod rules;

@@ -20,7 +20,7 @@ use crate::common::{ALICE, Gateway, House, Simulator, Upstream, config, vestibul
 pub struct TlsScene {
     pub simulator: Simulator,
     pub upstream: Upstream,
-    _house: House,
+    pub house: House,
     pub gateway: Gateway,
     certificate: String,
 }
@@ -46,7 +46,7 @@ impl TlsScene {
         std::fs::write(house.path("key.pem"), key).unwrap();
         house.add_user("alice", ALICE);
         let gateway = Gateway::start(&house);
-        Self { simulator, upstream, _house: house, gateway, certificate }
+        Self { simulator, upstream, house, gateway, certificate }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -59,6 +59,16 @@ impl TlsScene {
         versions: &[&'static SupportedProtocolVersion],
         protocols: &[&str],
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_on(TcpStream::connect(self.address()).await?, versions, protocols).await
+    }
+
+    /// The same on a connection that was begun.
+    pub async fn connect_on(
+        &self,
+        stream: TcpStream,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         let pem = rustls::pki_types::pem::PemObject::from_pem_slice(self.certificate.as_bytes()).unwrap();
         roots.add(pem).unwrap();
@@ -67,7 +77,6 @@ impl TlsScene {
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = ServerName::try_from("127.0.0.1").unwrap();
-        let stream = TcpStream::connect(self.address()).await?;
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
