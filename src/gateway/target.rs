@@ -1,7 +1,5 @@
 //! What a request is for: framing, host and path, read once. What could be read otherwise elsewhere is refused.
 
-use std::borrow::Cow;
-
 use hyper::header::{HOST, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
@@ -50,12 +48,13 @@ pub fn read<'p, B>(policy: &'p Policy, request: &Request<B>) -> Result<Target<'p
         return Err(Refusal::Malformed);
     }
     let written = authority::authority(request.uri(), request.headers()).map_err(|_| Refusal::Malformed)?;
+    let host = authority::host(written).map_err(|_| Refusal::Malformed)?;
+    let host = policy.host(&host).ok_or(Refusal::UnknownHost)?;
     // The field itself where there is one: cloning it copies nothing.
     let written = match request.headers().get(HOST) {
         Some(field) => field.clone(),
         None => HeaderValue::from_str(written).map_err(|_| Refusal::Malformed)?,
     };
-    let host = policy.host(&host_of(&written)?).ok_or(Refusal::UnknownHost)?;
     if path_and_query(request).len() > path::LONGEST_TARGET {
         return Err(Refusal::TargetTooLong);
     }
@@ -77,8 +76,4 @@ pub fn path_and_query<B>(request: &Request<B>) -> &str {
 /// Everything below `/.vestibule` is ours; nothing else is ever taken from the upstream.
 fn is_ours(path: &str) -> bool {
     path.strip_prefix(BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn host_of(written: &HeaderValue) -> Result<Cow<'_, str>, Refusal> {
-    authority::host(written.to_str().unwrap_or_default()).map_err(|_| Refusal::Malformed)
 }

@@ -11,7 +11,7 @@ use hyper::{HeaderMap, Uri};
 #[error("the request does not name one host")]
 pub struct NoHost;
 
-/// The authority as the client wrote it: from the target where it has one, and then `Host`, if there, must agree
+/// The authority as the client wrote it, for [`host`] to read: from the target where it has one, and then `Host`, if there, must agree
 /// (RFC 9112 section 3.2.2, RFC 9113 section 8.3.1).
 pub fn authority<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Result<&'r str, NoHost> {
     let mut hosts = headers.get_all(HOST).iter();
@@ -20,12 +20,11 @@ pub fn authority<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Result<&'r str, No
         return Err(NoHost);
     }
     let target = uri.authority().map(Authority::as_str);
-    let authority = match (target, field) {
-        (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => return Err(NoHost),
-        (Some(authority), _) | (None, Some(authority)) => authority,
-        (None, None) => return Err(NoHost),
-    };
-    split(authority).map(|_| authority)
+    match (target, field) {
+        (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => Err(NoHost),
+        (Some(authority), _) | (None, Some(authority)) => Ok(authority),
+        (None, None) => Err(NoHost),
+    }
 }
 
 /// The host of an authority: lower case, without port and trailing dot.
@@ -49,8 +48,12 @@ fn split(authority: &str) -> Result<&str, NoHost> {
     let address = host.starts_with('[')
         && host[1..host.len() - 1].bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
     let name = !host.is_empty() && host.bytes().all(|b| OF_A_NAME[usize::from(b)]);
-    let port = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
     if (address || name) && port { Ok(host) } else { Err(NoHost) }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 /// Which bytes a name is made of.
@@ -102,7 +105,7 @@ mod tests {
 
     #[test]
     fn no_host_two_hosts_and_strange_hosts_are_refused() {
-        let cases: [&[&str]; 12] = [
+        let cases: [&[&str]; 13] = [
             &[],
             &[""],
             &["a", "b"],
@@ -114,6 +117,7 @@ mod tests {
             &["a b"],
             &["[::1"],
             &["h:99999"],
+            &["h:+80"],
             &["a,b"],
         ];
         for hosts in cases {
