@@ -137,7 +137,8 @@ impl Front {
         let target = target::read(&self.site.policy, &request)?;
         if target.is_ours {
             let session = self.session(&request, self.site.clock.now()).await?;
-            return self.visit(request, peer, kind, &target, session).await;
+            // Boxed: the rare ways are long, and would be carried along by each request and idle connection.
+            return Box::pin(self.visit(request, peer, kind, &target, session)).await;
         }
         let way = self.way(&request, peer);
         let asked = Asked { path: request.uri().path(), method: request.method(), client: way.client };
@@ -183,7 +184,7 @@ impl Front {
         };
         match self.sessions.known(token, now) {
             Some(known) => Ok(known),
-            None => self.sessions.learn(token, now, &self.office).await,
+            None => Box::pin(self.sessions.learn(token, now, &self.office)).await,
         }
     }
 

@@ -49,13 +49,13 @@ impl BackOffice {
     /// Answers a visit to our own addresses.
     pub(super) async fn serve(&self, visit: Visit) -> Result<Reply, Refusal> {
         let desk = self.desk.clone();
-        let serve = async move {
+        let serve = Box::pin(async move {
             if visit.path.starts_with(api::BASE) {
                 Ok(api::serve(&desk, &visit).await)
             } else {
                 desk.serve(&visit).await
             }
-        };
+        });
         self.ask(&self.visits, serve).await?
     }
 
