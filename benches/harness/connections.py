@@ -11,6 +11,9 @@ from proxies import ALL, IDLE, Running
 from side_by_side import full_load
 from table import number, print_table
 
+# Seconds after which nothing more is done for a connection that has become idle.
+SETTLED = 5
+
 
 def new_tls(options, site):
     """New TLS 1.3 connections: a full handshake, one 1 kB answer and the end, 32 at a time (wrk)"""
@@ -38,10 +41,10 @@ def idle(options, site):
 def memory_each(proxy):
     """Bytes that each idle connection takes, and how many were still open when that was read."""
     clients = [opened(proxy) for _ in range(100)]  # the first ones make what all share
-    time.sleep(1)
+    time.sleep(SETTLED)
     before = proxy.process.resident()
     clients += [opened(proxy) for _ in range(IDLE - len(clients))]
-    time.sleep(2)
+    time.sleep(SETTLED)
     after = proxy.process.resident()
     kept = sum(is_open(client) for client in clients)
     for client in clients:
