@@ -44,7 +44,7 @@ pub fn read<'p, B>(policy: &'p Policy, request: &Request<B>) -> Result<Target<'p
     if *request.method() == Method::CONNECT {
         return Err(Refusal::MethodRefused);
     }
-    if !framing::is_plain(request.headers()) {
+    if !framing::is_plain(request) {
         return Err(Refusal::Malformed);
     }
     let written = authority::authority(request.uri(), request.headers()).map_err(|_| Refusal::Malformed)?;

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::common::frames::Frames;
 use crate::common::wire::{End, Wire, fields, status};
 use crate::common::{ALICE, Gateway, House, Simulator, Upstream, config, vestibule};
 
@@ -78,6 +79,11 @@ impl TlsScene {
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = ServerName::try_from("127.0.0.1").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+
+    /// An HTTP/2 connection, frame by frame, with these settings.
+    pub async fn frames(&self, settings: &[u8]) -> Frames {
+        Frames::begin(self.connect(&[&TLS13], &["h2"]).await.unwrap(), settings).await
     }
 
     pub fn client(&self) -> reqwest::Client {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 pub mod browser;
+pub mod frames;
 pub mod journey;
 pub mod more;
 pub mod raw;

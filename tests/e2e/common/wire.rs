@@ -84,6 +84,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.buffer.drain(..length).collect()
     }
 
+    /// So many bytes, or None when the connection ends before.
+    pub async fn up_to(&mut self, length: usize) -> Option<Vec<u8>> {
+        while self.buffer.len() < length {
+            if self.more().await == 0 {
+                return None;
+            }
+        }
+        Some(self.buffer.drain(..length).collect())
+    }
+
     /// A whole answer that has a `content-length`.
     pub async fn answer(&mut self) -> (String, String) {
         let head = self.head().await;
