@@ -57,9 +57,9 @@ async def application(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 class Scene:
     """Running processes, and what is needed to talk to them."""
 
-    def __init__(self, tls: bool, more: str = ""):
+    def __init__(self, tls: bool, routes: str = ""):
         self.tls = tls
-        self.more = more
+        self.routes = routes
         self.stack = contextlib.ExitStack()
         self.processes: list[subprocess.Popen] = []
 
@@ -67,7 +67,7 @@ class Scene:
         many_files()
         self.binary = binary()
         self.directory = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
-        upstream = await asyncio.start_server(application, "127.0.0.1", 0, limit=1 << 20)
+        upstream = await asyncio.start_server(application, "127.0.0.1", 0, backlog=1024, limit=1 << 20)
         port = upstream.sockets[0].getsockname()[1]
         line = self.start("simulate", "twilio", "--listen", "127.0.0.1:0", until="listening ")
         self.simulator = line.split("listening ")[1].strip()
@@ -115,8 +115,8 @@ class Scene:
             tls = f'[server.tls]\ncertificate = "{self.directory}/chain.pem"\nprivate_key = "{self.directory}/key.pem"\n'
         return (
             f'[server]\nlisten = ["127.0.0.1:0"]\npublic_url = "{scheme}://127.0.0.1"\n'
-            f'state_directory = "{self.directory}/state"\nmax_connections = 50000\n{self.more}\n{tls}'
-            f'[[route]]\nupstream = ["http://127.0.0.1:{upstream}"]\n[observe]\nlisten = "127.0.0.1:0"\n'
+            f'state_directory = "{self.directory}/state"\nmax_connections = 50000\n{tls}'
+            f'[[route]]\nupstream = ["http://127.0.0.1:{upstream}"]\n{self.routes}[observe]\nlisten = "127.0.0.1:0"\n'
             f'[log]\nformat = "json"\n[[provider]]\nkind = "twilio"\nbase_url = "{self.simulator}"\n'
             f'account_sid = "AC{"0" * 32}"\nauth_token = {{ file = "{self.directory}/token" }}\n'
             f'service_sid = "VA{"1" * 32}"\n'

@@ -105,8 +105,10 @@ async fn work<S: Io + 'static>(
 /// Returns when the connection can be parked or must be cut off; with [`Advice::Leave`] when the gateway stops.
 async fn mind(traffic: &Traffic, in_flight: &InFlight, service: &Service) -> Advice {
     let mut minder = Minder::default();
+    let mut pause = minder::FIRST;
     loop {
-        sleep(minder::EVERY).await;
+        sleep(pause).await;
+        pause = minder::EVERY.min(pause * 2);
         if service.is_draining() {
             return Advice::Leave;
         }

@@ -7,7 +7,9 @@ use tokio::time::Instant;
 use super::traffic::Sight;
 use crate::message::screen::Stage;
 
-/// A look is taken this often.
+/// The first look is taken after so long, and each after twice the time before it, up to the other: who asks once is
+/// soon parked, and who asks all the time is looked at now and then.
+pub(super) const FIRST: Duration = Duration::from_millis(50);
 pub(super) const EVERY: Duration = Duration::from_millis(500);
 /// The head of a request is here in so long.
 pub(super) const HEAD: Duration = Duration::from_secs(30);
