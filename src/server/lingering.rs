@@ -145,3 +145,52 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Writes a megabyte to somebody who takes so many bytes every five seconds.
+    async fn write_to_a_reader_of(bytes: usize) -> io::Result<()> {
+        let (mut reader, stream) = tokio::io::duplex(HEAP);
+        let mut stream = Lingering::new(stream);
+        tokio::spawn(async move {
+            let mut taken = vec![0; bytes];
+            while reader.read_exact(&mut taken).await.is_ok() {
+                sleep(Duration::from_secs(5)).await;
+            }
+        });
+        stream.write_all(&[0; 1_000_000]).await?;
+        stream.flush().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_next_to_nothing_is_cut_off() {
+        for bytes in [1, 1_000, LEAST / 16] {
+            let written = write_to_a_reader_of(bytes).await;
+            assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut), "{bytes}");
+        }
+        write_to_a_reader_of(LEAST / 8).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_is_over_when_everything_was_taken() {
+        let (mut reader, stream) = tokio::io::duplex(1_000);
+        let mut stream = Lingering::new(stream);
+        for _ in 0..10 {
+            let (written, read) = tokio::join!(
+                async {
+                    stream.write_all(&[0; 1_500]).await?;
+                    stream.flush().await
+                },
+                async {
+                    sleep(STALL / 2).await;
+                    reader.read_exact(&mut [0; 1_500]).await
+                }
+            );
+            assert!(written.is_ok() && read.is_ok());
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Idle connections are parked: nothing of the parser stays, and nobody notices.
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -8,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 
 use crate::common::wire::{End, Wire, status};
-use crate::common::{ALICE, Scene};
+use crate::common::{ALICE, PATIENCE, Scene};
 use crate::tls::TlsScene;
 
 const PARKED: &str = "an idle connection is parked";
@@ -144,4 +145,31 @@ async fn an_idle_connection_is_closed_in_the_end() {
     wire.send("GET /x HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await;
     assert_eq!(status(&wire.answer().await.0), 401);
     assert_eq!(wire.end().await, End::Closed(Vec::new()));
+}
+
+/// Its bytes are decrypted before anybody waits for more.
+#[tokio::test]
+async fn a_request_that_came_with_the_end_of_the_handshake_is_answered() {
+    let scene = TlsScene::start("").await;
+    let address = scene.address();
+    let mut session = scene.session(&[&TLS13], &["http/1.1"]);
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        session.write_tls(&mut stream).unwrap();
+        while session.is_handshaking() {
+            session.read_tls(&mut stream).unwrap();
+            session.process_new_packets().unwrap();
+        }
+        session.writer().write_all(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").unwrap();
+        let mut all = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut all).unwrap();
+        }
+        stream.write_all(&all).unwrap();
+        let mut answer = vec![0; 12];
+        rustls::Stream::new(&mut session, &mut stream).read_exact(&mut answer).unwrap();
+        answer
+    });
+    assert_eq!(answer.await.unwrap(), b"HTTP/1.1 401");
 }

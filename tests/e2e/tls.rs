@@ -8,7 +8,7 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use reqwest::header::{COOKIE, SET_COOKIE};
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -70,6 +70,26 @@ impl TlsScene {
         versions: &[&'static SupportedProtocolVersion],
         protocols: &[&str],
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let config = self.client_config(versions, protocols);
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+
+    /// The client's side of a TLS connection, without the connection.
+    pub fn session(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> ClientConnection {
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        ClientConnection::new(Arc::new(self.client_config(versions, protocols)), name).unwrap()
+    }
+
+    fn client_config(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         let pem = rustls::pki_types::pem::PemObject::from_pem_slice(self.certificate.as_bytes()).unwrap();
         roots.add(pem).unwrap();
@@ -77,8 +97,7 @@ impl TlsScene {
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        config
     }
 
     /// An HTTP/2 connection, frame by frame, with these settings.

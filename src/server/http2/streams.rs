@@ -101,3 +101,43 @@ impl Body for Watched {
         self.slot.body.borrow().as_ref().map_or_else(SizeHint::default, |(body, _)| body.size_hint())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, Either, Full};
+
+    use super::*;
+
+    /// An answer of two pieces would need an upstream; one piece, asked for again, is as good.
+    fn body() -> ReplyBody {
+        Either::Right(Full::new(Bytes::from_static(b"hello")))
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_takes_is_let_go() {
+        let streams = Streams::default();
+        let mut watched = streams.watch(body(), streams.begin());
+        assert!(watched.frame().await.unwrap().is_ok());
+        (0..STALL).for_each(|_| assert!(!streams.look(), "it is under way"));
+        assert!(watched.slot.body.borrow().is_some());
+        streams.look();
+        assert!(watched.slot.body.borrow().is_none());
+        assert!(watched.frame().await.unwrap().is_err(), "visibly broken");
+        assert!(streams.look(), "nothing is under way");
+        drop(watched);
+        streams.look();
+        assert!(streams.bodies.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_there_yet_is_waited_for() {
+        let streams = Streams::default();
+        let waiting = streams.watch(body(), streams.begin());
+        (0..10 * STALL).for_each(|_| assert!(!streams.look()));
+        assert!(waiting.slot.body.borrow().is_some());
+        drop(waiting);
+        assert!(streams.look());
+        drop(streams.begin());
+        assert!(!streams.look(), "one that came and went between two looks");
+    }
+}
