@@ -1,7 +1,7 @@
 //! The sections that stand once: server, challenge, session, limits, store, observe, log.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::Purpose;
 use super::provider::Provider;
 use super::reader::{Section, boolean, integer};
 use super::secret::environment;
-use super::values::{duration, one_of};
+use super::values::{Network, duration, one_of, refuse_everybody};
 use crate::domain::channel::Channel;
 use crate::domain::limits::Rate;
 use crate::domain::phone::Region;
@@ -221,10 +221,7 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
     let workers = section.value("workers", integer(1_024)).unwrap_or(0);
     let trusted_proxies: Vec<IpNet> =
         section.list("trusted_proxies").into_iter().map(|Network(net)| net).collect();
-    if trusted_proxies.iter().any(|net| net.prefix_len() == 0) {
-        let text = "everybody would be trusted to name their own address; list the proxies' networks";
-        section.problem("trusted_proxies", text);
-    }
+    refuse_everybody(section, "trusted_proxies", &trusted_proxies);
     let drain_timeout = duration(section, "drain_timeout", Duration::from_secs(30));
     let idle_timeout = duration(section, "idle_timeout", Duration::from_secs(75));
     if idle_timeout < LEAST_IDLE {
@@ -276,19 +273,6 @@ const LEAST_IDLE: Duration = Duration::from_secs(1);
 
 /// Every listener of every thread holds one place while it waits for a connection.
 const LEAST_CONNECTIONS: u64 = 64;
-
-/// A network, or one address.
-struct Network(IpNet);
-
-impl FromStr for Network {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        let one = || text.parse::<IpAddr>().map(IpNet::from);
-        let wrong = "not a network; write it like \"10.0.0.0/8\", or one address like \"10.0.0.5\"";
-        text.parse().or_else(|_| one()).map(Self).map_err(|_| wrong)
-    }
-}
 
 const STATE_DIRECTORY: &str = "/var/lib/vestibule";
 

@@ -171,7 +171,15 @@ fn each_mistake_has_its_reason_and_remedy() {
         (changed("upstream =", "identity_headers = [\"Host\"]\nupstream ="), "host has a meaning of its own"),
         (
             changed("public_url", "trusted_proxies = [\"0.0.0.0/0\"]\npublic_url"),
-            "everybody would be trusted",
+            "server.trusted_proxies: with 0.0.0.0/0 everybody would be trusted to say what only proxies may; list",
+        ),
+        (
+            changed("public_url", "trusted_proxies = [\"10.0.0.0/8\", \"128.0.0.0/1\"]\npublic_url"),
+            "server.trusted_proxies: with 128.0.0.0/1 everybody would be trusted",
+        ),
+        (
+            changed("public_url", "trusted_proxies = [\"2000::/3\"]\npublic_url"),
+            "server.trusted_proxies: with 2000::/3 everybody would be trusted",
         ),
         (
             with("[session]\nidle_timeout = \"2h\"\nabsolute_timeout = \"1h\"\n"),
@@ -234,6 +242,17 @@ fn tls_and_an_http_url_contradict_each_other() {
 fn two_routes_may_not_be_one() {
     let said = with("[[route]]\nhost = \"WIKI.example.com\"\nupstream = [\"http://127.0.0.1:1\"]\n");
     assert!(said.contains("another route has this host and path"), "{said}");
+}
+
+#[test]
+fn networks_of_ones_own_are_a_list() {
+    let own =
+        "[\"10.0.0.0/8\", \"172.16.0.0/12\", \"127.0.0.1\", \"fc00::/7\", \"fd00::/8\", \"2001:db8::/32\"]";
+    assert_eq!(changed("public_url", &format!("trusted_proxies = {own}\npublic_url")), "");
+    for everybody in ["fc00::/6", "8000::/1", "10.0.0.0/7", "0.0.0.0/4"] {
+        let said = changed("public_url", &format!("trusted_proxies = [\"{everybody}\"]\npublic_url"));
+        assert!(said.contains("everybody would be trusted"), "{everybody}: {said}");
+    }
 }
 
 #[test]

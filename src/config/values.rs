@@ -1,6 +1,10 @@
 //! Kinds of values that several sections have.
 
+use std::net::IpAddr;
+use std::str::FromStr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::reader::{Section, distance};
 use crate::domain::time::parse_duration;
@@ -11,6 +15,36 @@ pub(super) fn duration(section: &Section<'_>, key: &'static str, default: Durati
         parse_duration(value.as_str().unwrap_or_default()).map_err(|error| error.to_string())
     });
     read.unwrap_or(default)
+}
+
+/// A network, or one address.
+pub(super) struct Network(pub(super) IpNet);
+
+impl FromStr for Network {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let one = || text.parse::<IpAddr>().map(IpNet::from);
+        let wrong = "not a network; write it like \"10.0.0.0/8\", or one address like \"10.0.0.5\"";
+        text.parse().or_else(|_| one()).map(Self).map_err(|_| wrong)
+    }
+}
+
+/// Notes a list of proxies that is none: one that covers everybody, or so much that half of the world is in it.
+pub(super) fn refuse_everybody(section: &Section<'_>, key: &'static str, proxies: &[IpNet]) {
+    let is_no_list = |net: &IpNet| match net {
+        IpNet::V4(net) => net.prefix_len() < 8,
+        // fc00::/7 is to IPv6 what 10.0.0.0/8 is to IPv4 (RFC 4193).
+        IpNet::V6(net) => {
+            net.prefix_len() < 16 && !(net.prefix_len() >= 7 && net.network().is_unique_local())
+        }
+    };
+    if let Some(net) = proxies.iter().find(|net| is_no_list(net)) {
+        let text = format!(
+            "with {net} everybody would be trusted to say what only proxies may; list the proxies' own networks"
+        );
+        section.problem(key, &text);
+    }
 }
 
 /// For one whole call that a person waits for, or its default.
