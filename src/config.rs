@@ -1,5 +1,6 @@
 //! From a file to [`Settings`] that cannot be wrong, or to every problem of the file at once.
 
+mod forward_auth;
 mod lookup;
 mod provider;
 mod reader;
@@ -13,6 +14,7 @@ mod values;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use forward_auth::{Dialect, ForwardAuth};
 pub use lookup::{Lookup, OnFailure};
 pub use provider::{Account, Credentials, Provider, Twilio, Vonage, VonageCredentials, VonageV1};
 pub use reader::Problem;
@@ -33,6 +35,8 @@ pub struct Settings {
     pub server: Server,
     /// What lies behind, at least one.
     pub routes: Vec<Route>,
+    /// Which other proxies may ask whether a request may pass.
+    pub forward_auth: Option<ForwardAuth>,
     /// Who sends codes, the first choice first; at least one.
     pub providers: Vec<Provider>,
     /// Who is asked what kind of line a number is.
@@ -112,6 +116,7 @@ fn read(document: &Document<'_>) -> Option<Settings> {
     let providers = provider::providers(&top);
     let settings = (
         route::routes(&top, host.as_deref()),
+        forward_auth::forward_auth(&top.section("forward_auth")),
         lookup::lookup(&top.section("lookup")),
         spend::spend(&top.section("spend")),
         sections::challenge(&top.section("challenge"), host.as_deref(), providers.as_deref()),
@@ -122,11 +127,12 @@ fn read(document: &Document<'_>) -> Option<Settings> {
         sections::log(&top.section("log")),
     );
     top.finish();
-    let (routes, lookup, spend, challenge, session, limits, store, observe, log) = settings;
+    let (routes, forward_auth, lookup, spend, challenge, session, limits, store, observe, log) = settings;
     Some(Settings {
         server: server?,
         routes: routes?,
         providers: providers?,
+        forward_auth,
         lookup,
         spend,
         challenge: challenge?,

@@ -4,6 +4,7 @@
 //! A request with a known session waits for nothing here; what is rare and slow is asked of the [`BackOffice`].
 
 mod back_office;
+mod forward_auth;
 mod reply;
 mod sessions;
 pub mod target;
@@ -13,15 +14,15 @@ use std::sync::Arc;
 
 use http_body_util::Either;
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, UPGRADE};
-use hyper::{Request, Response};
+use hyper::header::{HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::{HeaderMap, Request, Response};
 use ipnet::IpNet;
 
 pub use back_office::BackOffice;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::domain::policy::{Asked, Cause, Decision, Policy, Reason};
+use crate::domain::policy::{Asked, Cause, Decision, Policy};
 use crate::domain::time::Timestamp;
 use crate::message::client_address;
 use crate::message::forwarded::chain_field;
@@ -32,6 +33,7 @@ use crate::pages::Pages;
 use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
 use crate::proxy::{Arrival, Place, Proved, Proxy, ReplyBody};
+use forward_auth::ForwardAuth;
 use sessions::KnownSessions;
 use target::Target;
 
@@ -46,6 +48,8 @@ pub struct Site {
     pub scheme: &'static str,
     /// Peers whose word about the client's address is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// Peers that may ask whether a request may pass.
+    forward_auth: Option<ForwardAuth>,
     /// Renders refusals.
     pub pages: Arc<Pages>,
     /// Tells the time.
@@ -59,7 +63,8 @@ impl Site {
             policy: target::policy(settings),
             cookies: Names::new(settings.server.public_url.secure),
             scheme: settings.server.public_url.scheme(),
-            trusted_proxies: settings.server.trusted_proxies.clone(),
+            trusted_proxies: forward_auth::trusted_proxies(settings),
+            forward_auth: ForwardAuth::new(settings),
             pages,
             clock,
         }
@@ -77,6 +82,8 @@ pub struct Peer {
     /// Its place among the connections that may be open; a tunnel keeps it for as long as it lasts.
     place: Place,
     address: IpAddr,
+    /// It came by a Unix socket; the address is this machine's then.
+    unix: bool,
     trusted: bool,
     chain: HeaderValue,
 }
@@ -86,13 +93,13 @@ impl Peer {
     pub fn new(address: IpAddr, site: &Site, place: Place) -> Self {
         let address = address.to_canonical();
         let trusted = client_address::is_trusted(address, &site.trusted_proxies);
-        Self { place, address, trusted, chain: chain_field(&[address]) }
+        Self { place, address, unix: false, trusted, chain: chain_field(&[address]) }
     }
 
     /// A peer on a Unix socket: a proxy on this machine.
     pub fn local(place: Place) -> Self {
         let address = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-        Self { place, address, trusted: true, chain: chain_field(&[address]) }
+        Self { place, address, unix: true, trusted: true, chain: chain_field(&[address]) }
     }
 }
 
@@ -134,27 +141,20 @@ impl Front {
         peer: &Peer,
         kind: Kind,
     ) -> Result<Response<ReplyBody>, Refusal> {
+        if let Some(forward_auth) =
+            self.site.forward_auth.as_ref().filter(|asks| asks.is_asked(&request, peer))
+        {
+            return Ok(Box::pin(self.vouch(forward_auth, request)).await.map(Either::Right));
+        }
         let target = target::read(&self.site.policy, &request)?;
         if target.is_ours {
-            let session = self.session(&request, self.site.clock.now()).await?;
+            let session = self.session(request.headers(), self.site.clock.now()).await?;
             // Boxed: the rare ways are long, and would be carried along by each request and idle connection.
             return Box::pin(self.visit(request, peer, kind, &target, session)).await;
         }
         let way = self.way(&request, peer);
-        let asked = Asked { path: request.uri().path(), method: request.method(), client: way.client };
-        let ruling = target.host.ruling(&asked).map_err(|_| Refusal::AmbiguousPath)?;
-        let now = self.site.clock.now();
-        let session = match self.session(&request, now).await {
-            // What everybody may see is there when nobody can be recognised, too.
-            Err(_) if ruling.is_open() => Err(Cause::NoSession),
-            session => session?,
-        };
-        match ruling.decide(session, now) {
+        match self.decide(&request, &target, way.client).await? {
             Decision::Forward(permit) => {
-                // A stranger has nothing that another site's page could use.
-                if permit.session().is_some() {
-                    upgrade_comes_from_here(&request, self.site.scheme, &target)?;
-                }
                 let arrival = Arrival {
                     chain: way.chain,
                     scheme: self.site.scheme,
@@ -163,23 +163,50 @@ impl Front {
                 };
                 Ok(self.proxy.forward(permit, request, arrival).await?)
             }
+            Decision::Pass(..) => {
+                tracing::debug!("this route has no upstream: the proxy that asks must send its requests on");
+                Err(Refusal::NotFound)
+            }
             Decision::Challenge(cause) => {
-                let site = format!("{}://{}", self.site.scheme, target.authority());
+                let site = self.site_of(&target);
                 let path = target::path_and_query(&request);
                 Ok(self.site.pages.challenge_first(cause, kind, &site, path).map(Either::Right))
             }
-            Decision::Deny(Reason::NoRoute) => Err(Refusal::NotFound),
-            Decision::Deny(Reason::Rule) => Err(Refusal::Denied),
+            Decision::Deny(reason) => Err(reason.into()),
         }
     }
 
-    /// Whose request it is: known to this thread, or to be asked of the back office.
-    async fn session(
+    /// What becomes of a request, whether it came to us or another proxy asks about it.
+    async fn decide<B>(
         &self,
-        request: &Request<Incoming>,
-        now: Timestamp,
-    ) -> Result<Result<Proved, Cause>, Refusal> {
-        let Some(token) = self.site.cookies.find(self.site.cookies.session, request.headers()) else {
+        request: &Request<B>,
+        target: &Target<'_>,
+        client: IpAddr,
+    ) -> Result<Decision<Proved>, Refusal> {
+        let asked = Asked { path: request.uri().path(), method: request.method(), client };
+        let ruling = target.host.ruling(&asked).map_err(|_| Refusal::AmbiguousPath)?;
+        let now = self.site.clock.now();
+        let session = match self.session(request.headers(), now).await {
+            // What everybody may see is there when nobody can be recognised, too.
+            Err(_) if ruling.is_open() => Err(Cause::NoSession),
+            session => session?,
+        };
+        let decision = ruling.decide(session, now);
+        // A stranger has nothing that another site's page could use.
+        if decision.session().is_some() {
+            upgrade_comes_from_here(request.headers(), self.site.scheme, target)?;
+        }
+        Ok(decision)
+    }
+
+    /// The site as people type it.
+    fn site_of(&self, target: &Target<'_>) -> String {
+        format!("{}://{}", self.site.scheme, target.authority())
+    }
+
+    /// Whose request it is: known to this thread, or to be asked of the back office.
+    async fn session(&self, headers: &HeaderMap, now: Timestamp) -> Result<Result<Proved, Cause>, Refusal> {
+        let Some(token) = self.site.cookies.find(self.site.cookies.session, headers) else {
             return Ok(Err(Cause::NoSession));
         };
         match self.sessions.known(token, now) {
@@ -231,12 +258,9 @@ impl Front {
 }
 
 /// A page of another site may not open a WebSocket with this person's session (RFC 6455 section 10.2).
-fn upgrade_comes_from_here(
-    request: &Request<Incoming>,
-    scheme: &str,
-    target: &Target<'_>,
-) -> Result<(), Refusal> {
-    let upgrades = request.headers().contains_key(UPGRADE);
-    let from_here = || origin::is_same(request.headers(), scheme, target.authority());
+fn upgrade_comes_from_here(headers: &HeaderMap, scheme: &str, target: &Target<'_>) -> Result<(), Refusal> {
+    // Proxies that ask about a request keep `Upgrade` to themselves.
+    let upgrades = headers.contains_key(UPGRADE) || headers.contains_key(SEC_WEBSOCKET_VERSION);
+    let from_here = || origin::is_same(headers, scheme, target.authority());
     if upgrades && !from_here() { Err(Refusal::CrossSite) } else { Ok(()) }
 }

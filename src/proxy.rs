@@ -42,6 +42,11 @@ impl Proved {
         Self { session, user }
     }
 
+    /// The user's name, ready as a field.
+    pub const fn user(&self) -> &HeaderValue {
+        &self.user
+    }
+
     /// The session.
     pub const fn session(&self) -> &Arc<LiveSession> {
         &self.session

@@ -110,6 +110,8 @@ enum Outcome {
     /// One of our own pages.
     Ours,
     Forward(Option<UserName>),
+    /// Another proxy sends it on.
+    Pass(Option<UserName>),
     Challenge(Cause),
     Deny(Reason),
     Refuse(Refusal),
@@ -140,6 +142,7 @@ impl<'s> Answer<'s> {
             Decision::Forward(permit) => {
                 Outcome::Forward(permit.session().map(|somebody| somebody.name.clone()))
             }
+            Decision::Pass(_, session) => Outcome::Pass(session.map(|somebody| somebody.name)),
             Decision::Challenge(cause) => Outcome::Challenge(cause),
             Decision::Deny(reason) => Outcome::Deny(reason),
         };
@@ -213,7 +216,10 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 }
 
 fn said_of_route(number: usize, route: &Route) -> String {
-    let upstreams = texts(&route.upstreams).join(", ");
+    let upstreams = match &route.upstreams[..] {
+        [] => "none".to_owned(),
+        upstreams => texts(upstreams).join(", "),
+    };
     format!("{number}: host {}, path {}, upstream {upstreams}", route.host, route.path)
 }
 
@@ -246,6 +252,7 @@ impl Outcome {
         match self {
             Self::Ours => "own page",
             Self::Forward(_) => "forward",
+            Self::Pass(_) => "pass",
             Self::Challenge(_) => "challenge",
             Self::Deny(_) => "deny",
             Self::Refuse(_) => "refuse",
@@ -257,6 +264,8 @@ impl Outcome {
             Self::Ours => "the gateway answers itself".to_owned(),
             Self::Forward(None) => "everybody may pass".to_owned(),
             Self::Forward(Some(user)) => format!("{user} may pass"),
+            Self::Pass(None) => "everybody may pass, and the proxy that asks sends it on".to_owned(),
+            Self::Pass(Some(user)) => format!("{user} may pass, and the proxy that asks sends it on"),
             Self::Challenge(Cause::NoSession) => "nobody is signed in".to_owned(),
             Self::Challenge(Cause::SessionEnded(_)) => "the user may not sign in".to_owned(),
             Self::Challenge(Cause::ProofTooOld) => "the proof is too old for this rule".to_owned(),

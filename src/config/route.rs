@@ -19,7 +19,7 @@ pub struct Route {
     pub host: String,
     /// Where it starts on that host.
     pub path: String,
-    /// Where it runs; taken in turn.
+    /// Where it runs; taken in turn. None where another proxy sends requests on and asks us whether they may pass.
     pub upstreams: Vec<Upstream>,
     /// What is asked where; the first rule that matches decides.
     pub rules: Vec<Rule>,
@@ -126,9 +126,11 @@ pub(super) fn routes(top: &Section<'_>, default_host: Option<&str>) -> Option<Ve
         top.problem("route", "nothing to protect; add a [[route]] section with an upstream");
         return None;
     }
+    // Another proxy may know where the application is.
+    let forwards_all = !top.has("forward_auth");
     let mut routes: Vec<Route> = Vec::new();
     for section in &sections {
-        let route = route(section, default_host);
+        let route = route(section, default_host, forwards_all);
         section.finish();
         let Some(route) = route else { continue };
         if routes.iter().any(|other| other.host == route.host && other.path == route.path) {
@@ -139,7 +141,7 @@ pub(super) fn routes(top: &Section<'_>, default_host: Option<&str>) -> Option<Ve
     (routes.len() == sections.len()).then_some(routes)
 }
 
-fn route(section: &Section<'_>, default_host: Option<&str>) -> Option<Route> {
+fn route(section: &Section<'_>, default_host: Option<&str>, forwards: bool) -> Option<Route> {
     let host = section.value("host", |value| {
         let text = value.as_str().unwrap_or_default();
         let host = url::Host::parse(text)
@@ -148,7 +150,7 @@ fn route(section: &Section<'_>, default_host: Option<&str>) -> Option<Route> {
     });
     let path: Option<Prefix> = section.text("path");
     let upstreams: Vec<Upstream> = section.list("upstream");
-    if section.lists_nothing("upstream") {
+    if section.lists_nothing("upstream") && (forwards || section.has("upstream")) {
         section.problem(
             "upstream",
             "missing; write where the application runs, like [\"http://127.0.0.1:8080\"]",
@@ -163,7 +165,7 @@ fn route(section: &Section<'_>, default_host: Option<&str>) -> Option<Route> {
     Some(Route {
         host: host.or_else(|| default_host.map(str::to_owned))?,
         path: path.map_or_else(|| "/".to_owned(), |prefix| prefix.0),
-        upstreams: (!upstreams.is_empty()).then_some(upstreams)?,
+        upstreams,
         rules: rule::rules(section),
         encoded_slashes: one_of(
             section,

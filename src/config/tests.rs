@@ -181,6 +181,28 @@ fn each_mistake_has_its_reason_and_remedy() {
             changed("public_url", "trusted_proxies = [\"2000::/3\"]\npublic_url"),
             "server.trusted_proxies: with 2000::/3 everybody would be trusted",
         ),
+        (with("[forward_auth]\ndialect = \"caddy\"\n"), "forward_auth.peers: missing; write the addresses"),
+        (with("[forward_auth]\npeers = []\ndialect = \"caddy\"\n"), "forward_auth.peers: missing"),
+        (
+            with("[forward_auth]\npeers = [\"127.0.0.1\"]\n"),
+            "forward_auth.dialect: missing; write \"nginx\" or \"caddy\" or \"traefik\" or \"envoy\"",
+        ),
+        (
+            with("[forward_auth]\npeers = [\"everybody\"]\ndialect = \"caddy\"\n"),
+            "forward_auth.peers: not a proxy",
+        ),
+        (
+            with("[forward_auth]\npeers = [\"unix\", \"::/0\"]\ndialect = \"caddy\"\n"),
+            "forward_auth.peers: with ::/0 everybody would be trusted",
+        ),
+        (
+            with("[forward_auth]\npeers = [\"10.0.0.0/7\"]\ndialect = \"caddy\"\n"),
+            "forward_auth.peers: with 10.0.0.0/7 everybody would be trusted",
+        ),
+        (
+            changed("upstream = [\"http://127.0.0.1:9000\"]", ""),
+            "route.upstream: missing; write where the application runs",
+        ),
         (
             with("[session]\nidle_timeout = \"2h\"\nabsolute_timeout = \"1h\"\n"),
             "session.idle_timeout: longer than absolute_timeout",
@@ -253,6 +275,28 @@ fn networks_of_ones_own_are_a_list() {
         let said = changed("public_url", &format!("trusted_proxies = [\"{everybody}\"]\npublic_url"));
         assert!(said.contains("everybody would be trusted"), "{everybody}: {said}");
     }
+}
+
+#[test]
+fn the_documentation_of_forward_auth_is_a_configuration() {
+    let documentation = include_str!("../../docs/forward-auth.md");
+    let (_, block) = documentation.split_once("\n```toml\n").unwrap();
+    let (block, _) = block.split_once("\n```").unwrap();
+    let (_, provider) = GOOD.split_once("[[provider]]").unwrap();
+    assert_eq!(problems(&format!("{block}\n[[provider]]{provider}")), Vec::<String>::new());
+}
+
+#[test]
+fn a_route_needs_no_upstream_when_another_proxy_asks() {
+    let without = GOOD.replace("upstream = [\"http://127.0.0.1:9000\"]", "");
+    let asked = "[forward_auth]\npeers = [\"10.0.0.0/8\", \"192.0.2.1\", \"unix\"]\ndialect = \"traefik\"\n";
+    let settings = Settings::parse(&format!("{without}{asked}"), Purpose::Administer).unwrap();
+    assert!(settings.routes[0].upstreams.is_empty());
+    let forward_auth = settings.forward_auth.unwrap();
+    assert_eq!((forward_auth.peers.len(), forward_auth.unix), (2, true));
+    assert_eq!(forward_auth.dialect, Dialect::Traefik);
+    let said = problems(&format!("{}{asked}", GOOD.replace("[\"http://127.0.0.1:9000\"]", "[]"))).join("\n");
+    assert!(said.contains("route.upstream: missing"), "an empty list is a mistake: {said}");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct RouteMatch {
     pub rules: Vec<Rule>,
     /// What `%2F` in a path is.
     pub encoded_slashes: EncodedSlashes,
+    /// Whether we send its requests on; else another proxy does, and asks us.
+    pub forwards: bool,
 }
 
 /// What is known of a request before anybody asks who sends it.
@@ -90,10 +92,24 @@ impl<S> Permit<S> {
 pub enum Decision<S> {
     /// Send it on.
     Forward(Permit<S>),
+    /// It may pass by this route, with the session that was decided on if there is one; but only another proxy knows
+    /// where to.
+    Pass(RouteId, Option<S>),
     /// Ask for proof first.
     Challenge(Cause),
     /// Refuse it.
     Deny(Reason),
+}
+
+impl<S> Decision<S> {
+    /// The session that lets it pass, where one does.
+    pub const fn session(&self) -> Option<&S> {
+        match self {
+            Self::Forward(permit) => permit.session(),
+            Self::Pass(_, session) => session.as_ref(),
+            Self::Challenge(_) | Self::Deny(_) => None,
+        }
+    }
 }
 
 /// A proof that was given: what a rule may ask of a session.
@@ -108,6 +124,7 @@ pub struct Ruling {
     route: Option<RouteId>,
     rule: Option<usize>,
     access: Access,
+    forwards: bool,
 }
 
 impl Ruling {
@@ -145,7 +162,8 @@ impl Ruling {
             }
         };
         match self.route {
-            Some(route) => Decision::Forward(Permit { route, session }),
+            Some(route) if self.forwards => Decision::Forward(Permit { route, session }),
+            Some(route) => Decision::Pass(route, session),
             None => Decision::Deny(Reason::NoRoute),
         }
     }
@@ -220,11 +238,11 @@ impl HostPolicy {
 
     fn read(&self, asked: &Asked<'_>, path: &[u8]) -> Ruling {
         let Some((route, id)) = self.routes.iter().find(|(route, _)| starts_at(path, &route.path)) else {
-            return Ruling { route: None, rule: None, access: Access::default() };
+            return Ruling { route: None, rule: None, access: Access::default(), forwards: false };
         };
         let rule = route.rules.iter().position(|rule| rule.matches(asked, path));
         let access = rule.map_or_else(Access::default, |place| route.rules[place].access);
-        Ruling { route: Some(*id), rule, access }
+        Ruling { route: Some(*id), rule, access, forwards: route.forwards }
     }
 }
 

@@ -5,6 +5,7 @@ use hyper::Response;
 use hyper::body::Bytes;
 use hyper::header::{CONNECTION, HeaderValue};
 
+use crate::domain::policy::Reason;
 use crate::message::kind::Kind;
 use crate::pages::Pages;
 use crate::pages::problem::Refusal;
@@ -36,6 +37,15 @@ const fn ends_connection(refusal: &Refusal) -> bool {
             | Refusal::TooSlow
             | Refusal::Incomplete
     )
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::NoRoute => Self::NotFound,
+            Reason::Rule => Self::Denied,
+        }
+    }
 }
 
 impl From<UpstreamError> for Refusal {

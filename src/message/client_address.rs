@@ -32,6 +32,22 @@ pub fn chain(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Vec<IpAddr
     chain
 }
 
+/// The client, when its address decides on access: the field must be there once, and be addresses as far as it is
+/// believed. The peer itself is a trusted proxy.
+pub fn client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let mut fields = headers.get_all(X_FORWARDED_FOR).iter();
+    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
+    let mut client = None;
+    for entry in field.to_str().ok()?.rsplit(',') {
+        let address = parse(entry.trim())?;
+        client = Some(address);
+        if !is_trusted(address, trusted) {
+            break;
+        }
+    }
+    client
+}
+
 /// An address, alone, with a port, or in brackets.
 fn parse(text: &str) -> Option<IpAddr> {
     let bare = || text.parse::<IpAddr>().ok();
@@ -71,6 +87,32 @@ mod tests {
         assert_eq!(client(&["a"]), "10.0.0.1");
         assert_eq!(client(&["192.0.2.1, a"]), "10.0.0.1");
         assert_eq!(client(&["192.0.2.1, , 10.0.0.2"]), "10.0.0.2");
+    }
+
+    #[test]
+    fn lesson_27_and_28_where_an_address_decides_it_must_be_read_whole() {
+        let client = |fields: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for field in fields {
+                headers.append(X_FORWARDED_FOR, field.parse().unwrap());
+            }
+            super::client(&headers, &["10.0.0.0/8".parse().unwrap()]).map(|address| address.to_string())
+        };
+        assert_eq!(client(&["192.0.2.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(client(&["6.6.6.6, 192.0.2.1, 10.0.0.2"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(client(&["anything, 192.0.2.1"]).as_deref(), Some("192.0.2.1"), "what anybody may write");
+        assert_eq!(client(&["10.0.0.2"]).as_deref(), Some("10.0.0.2"));
+        for fields in [
+            &[][..],
+            &[""],
+            &["a"],
+            &["192.0.2.1, a"],
+            &["a, 10.0.0.2"],
+            &["192.0.2.1, "],
+            &["192.0.2.1", "192.0.2.1"],
+        ] {
+            assert_eq!(client(fields), None, "{fields:?}");
+        }
     }
 
     proptest! {

@@ -27,6 +27,21 @@ fn remove(headers: &mut HeaderMap, more: &[HeaderName]) {
     }
 }
 
+/// Whether somebody sent a field under `X-Forwarded-User` or one of `more` names, in any spelling: what [`replace`]
+/// would take out.
+pub fn is_claimed(headers: &HeaderMap, more: &[HeaderName]) -> bool {
+    let is_ours = |name: &str| {
+        same(name, X_FORWARDED_USER.as_str()) || more.iter().any(|ours| same(name, ours.as_str()))
+    };
+    headers.keys().any(|name| is_ours(name.as_str()))
+}
+
+/// Whether a field would be taken for one of `X-Forwarded-*` by some and not by others.
+pub fn is_disguised(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    starts_with(name, "x-forwarded-") && !name.starts_with("x-forwarded-")
+}
+
 fn is_ours(name: &str, more: &[HeaderName]) -> bool {
     // Most fields begin with other letters.
     let forwarded = name.starts_with(['x', 'X', 'f', 'F'])
@@ -80,6 +95,30 @@ mod tests {
         ] {
             assert!(!replaced(name).values().any(|value| value == "evil"), "{name}");
         }
+    }
+
+    #[test]
+    fn lesson_12_a_field_in_disguise_is_seen() {
+        let is_disguised = |name: &str| is_disguised(&name.parse().unwrap());
+        for name in ["X_Forwarded_User", "X-Forwarded_Uri", "x.forwarded.host", "X_FORWARDED-FOR"] {
+            assert!(is_disguised(name), "{name}");
+        }
+        for name in ["X-Forwarded-User", "X-Forwarded-Uri", "X-Forwarded", "X_Requested_With", "Forwarded"] {
+            assert!(!is_disguised(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn lesson_19_a_name_that_a_client_brings_is_seen() {
+        let is_claimed = |name: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static(""));
+            is_claimed(&headers, &["Remote-User".parse().unwrap()])
+        };
+        for name in ["X-Forwarded-User", "x_forwarded.user", "Remote-User", "REMOTE_USER"] {
+            assert!(is_claimed(name), "{name}");
+        }
+        assert!(!is_claimed("X-Forwarded-For") && !is_claimed("Remote-Users"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod cli;
 mod failover;
 mod faults;
 mod frames;
+mod forward_auth;
 mod hostile;
 mod http2;
 mod legacy;

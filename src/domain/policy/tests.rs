@@ -10,7 +10,7 @@ const NOW: Timestamp = Timestamp::from_unix(1_000);
 
 fn route(host: &str, path: &str, rules: Vec<Rule>) -> RouteMatch {
     let encoded_slashes = EncodedSlashes::Unknown;
-    RouteMatch { host: host.to_owned(), path: path.to_owned(), rules, encoded_slashes }
+    RouteMatch { host: host.to_owned(), path: path.to_owned(), rules, encoded_slashes, forwards: true }
 }
 
 fn rule(paths: &[&str], access: Access) -> Rule {
@@ -33,6 +33,10 @@ fn stranger(policy: &Policy, asked: &Asked<'_>) -> &'static str {
             assert!(permit.session().is_none());
             "forward"
         }
+        Ok(Decision::Pass(_, session)) => {
+            assert!(session.is_none());
+            "pass"
+        }
         Ok(Decision::Challenge(_)) => "challenge",
         Ok(Decision::Deny(_)) => "deny",
         Err(Ambiguous) => "ambiguous",
@@ -42,7 +46,7 @@ fn stranger(policy: &Policy, asked: &Asked<'_>) -> &'static str {
 fn taken(policy: &Policy, path: &str) -> Option<usize> {
     match ruling(policy, &asked(path)).unwrap().decide(Ok(0), NOW) {
         Decision::Forward(permit) => Some(permit.route().0),
-        Decision::Challenge(_) | Decision::Deny(_) => None,
+        Decision::Pass(..) | Decision::Challenge(_) | Decision::Deny(_) => None,
     }
 }
 
@@ -58,6 +62,20 @@ fn the_longest_path_wins_by_whole_segments() {
     for path in ["/", "/only-this", "/Only"] {
         assert_eq!(taken(&only, path), None, "lesson 18: a prefix ends at a segment: {path}");
     }
+}
+
+#[test]
+fn a_route_whose_requests_another_proxy_sends_on_gives_no_permit() {
+    let open = rule(&["/open"], Access::Allow);
+    let denied = rule(&["/denied"], Access::Deny);
+    let elsewhere = RouteMatch { forwards: false, ..route("a", "/", vec![open, denied]) };
+    let policy = Policy::new([elsewhere, route("a", "/here", Vec::new())]);
+    assert_eq!(stranger(&policy, &asked("/open")), "pass");
+    assert_eq!(stranger(&policy, &asked("/denied")), "deny");
+    assert_eq!(stranger(&policy, &asked("/x")), "challenge");
+    assert_eq!((taken(&policy, "/x"), taken(&policy, "/here")), (None, Some(1)));
+    let decision = ruling(&policy, &asked("/x")).unwrap().decide(Ok(7), NOW);
+    assert!(matches!(decision, Decision::Pass(RouteId(0), Some(7))), "{decision:?}");
 }
 
 #[test]
