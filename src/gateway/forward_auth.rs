@@ -242,3 +242,40 @@ fn whole_location(mut reply: Reply, site: &str) -> Reply {
     }
     reply
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lesson_2_only_what_a_request_could_ask_for_is_read() {
+        for target in ["/", "/a%2Fb?c=/d?e", "//a", "/.vestibule/x"] {
+            assert_eq!(origin_form(target.as_bytes()).unwrap().as_str(), target);
+        }
+        for target in ["", "*", "a", "?a", "#a", "/a#b", "/a?b#c", "/a b", "http://h/a", "/a\r\nb", "/a\0"] {
+            assert!(origin_form(target.as_bytes()).is_none(), "{target:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_target_panics_and_each_is_read_to_the_letter(target in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let target = [b"/", &target[..]].concat();
+            if let Some(read) = origin_form(&target) {
+                prop_assert_eq!(read.as_str().as_bytes(), &target[..]);
+            }
+        }
+
+        #[test]
+        fn no_fields_panic(names in proptest::collection::vec(0usize..5, 0..6), value in "[ -~]{0,12}") {
+            let known = [X_FORWARDED_METHOD, X_FORWARDED_HOST, X_FORWARDED_URI, X_FORWARDED_FOR, HOST];
+            let value = HeaderValue::try_from(value).unwrap();
+            let fields = names.iter().map(|name| (known[*name].clone(), value.clone()));
+            let headers: HeaderMap = fields.collect();
+            let doubled = known[..3].iter().any(|name| headers.get_all(name).iter().count() != 1);
+            prop_assert!(!doubled || described(&headers).is_err());
+        }
+    }
+}
