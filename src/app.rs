@@ -29,7 +29,7 @@ use crate::gateway::{BackOffice, Front, Site};
 use crate::message::session_cookie::Names;
 use crate::metrics::Metrics;
 use crate::pages::{Desk, Pages};
-use crate::proxy::Proxy;
+use crate::proxy::{self, Applications, Proxy};
 use crate::server::addresses::Addresses;
 use crate::server::{front, listener, observe, tls};
 use crate::store::sqlite::Sqlite;
@@ -62,6 +62,9 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
+    /// TLS to an upstream cannot be spoken.
+    #[error("route: {0}")]
+    Upstream(#[from] proxy::TlsError),
     /// The provider's client cannot be made.
     #[error(
         "no HTTPS client for the provider: {0}; install the system's CA certificates (package ca-certificates)"
@@ -201,6 +204,7 @@ impl Gateway {
         let office = BackOffice::new(back_office.handle().clone(), desk.clone(), keys.clone());
         let site = Arc::new(Site::new(settings, pages, clock.clone()));
         let acceptor = settings.server.tls.as_ref().map(tls::acceptor).transpose()?;
+        let applications = Applications::new(&settings.routes)?;
         let (addresses, bound) = bind(settings)?;
         let observed = observe::Observed {
             store: store.clone(),
@@ -229,7 +233,7 @@ impl Gateway {
             proxy_protocol: settings.server.proxy_protocol,
             addresses: Arc::new(Addresses::new(settings.server.max_connections_per_address)),
         };
-        let fronts = fronts(settings, bound, &terms, &office, &clock).map_err(StartError::Threads)?;
+        let fronts = fronts(&applications, bound, &terms, &office, &clock).map_err(StartError::Threads)?;
         Ok(Self { addresses, back_office, fronts, drain, sessions })
     }
 
@@ -262,18 +266,18 @@ impl Gateway {
 
 /// A thread of the front for each set of listeners.
 fn fronts(
-    settings: &Settings,
+    applications: &Applications,
     bound: Vec<Vec<listener::Bound>>,
     terms: &front::Terms,
     office: &BackOffice,
     clock: &Arc<dyn Clock>,
 ) -> io::Result<Vec<thread::JoinHandle<io::Result<()>>>> {
     let spawn = |(number, bound): (usize, Vec<listener::Bound>)| {
-        let (settings, terms, office, clock) =
-            (settings.clone(), terms.clone(), office.clone(), clock.clone());
+        let (applications, terms, office, clock) =
+            (applications.clone(), terms.clone(), office.clone(), clock.clone());
         let serve = move || {
             let make = || {
-                let proxy = Proxy::new(&settings.routes, terms.site.cookies, clock);
+                let proxy = Proxy::new(&applications, terms.site.cookies, clock);
                 Front::new(terms.site.clone(), proxy, office)
             };
             front::run(bound, make, &terms)

@@ -9,6 +9,7 @@ mod rule;
 mod secret;
 mod sections;
 mod spend;
+mod upstream;
 mod values;
 
 use std::fmt;
@@ -18,13 +19,14 @@ pub use forward_auth::{Dialect, ForwardAuth};
 pub use lookup::{Lookup, OnFailure};
 pub use provider::{Account, Credentials, Provider, Twilio, Vonage, VonageCredentials, VonageV1};
 pub use reader::Problem;
-pub use route::{Route, Upstream};
+pub use route::Route;
 pub use sections::{
     Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session, Store,
     TlsFiles,
 };
 
 pub use spend::Spend;
+pub use upstream::{Trust, Upstream, Upstreams};
 
 use reader::Document;
 

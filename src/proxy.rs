@@ -1,11 +1,17 @@
 //! Sending a permitted request on, and its answer back. Only what the policy permitted comes in here.
 
+mod application;
 mod body;
+mod connection;
+mod http2;
 mod pool;
 mod send;
 mod standing;
+mod tls;
 mod upgrade;
 
+use std::error::Error as _;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +21,9 @@ use hyper::header::{self, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 
+pub use application::Applications;
 pub use body::ReplyBody;
+pub use tls::TlsError;
 
 use crate::access::sessions::LiveSession;
 use crate::clock::Clock;
@@ -25,6 +33,7 @@ use crate::domain::time::Timestamp;
 use crate::message::rewrite::{self, Typed};
 use crate::message::session_cookie::Names;
 use crate::message::{forwarded, hop_by_hop, identity};
+use connection::Need;
 use pool::{Pool, Pools};
 use standing::Standing;
 
@@ -84,9 +93,15 @@ pub enum UpstreamError {
     /// No connection, or no answer, in time.
     #[error("{0} did not answer in time")]
     Timeout(String),
+    /// TLS with it failed; most often its certificate could not be verified.
+    #[error("TLS with {0} failed: {1}")]
+    Tls(String, std::io::Error),
     /// What came is no answer.
-    #[error("{0} broke off: {1}")]
+    #[error("{0} broke off: {why}", why = Why(.1))]
     Failed(String, hyper::Error),
+    /// Where its answer ends can be read in two ways.
+    #[error("the answer of {0} has lengths that contradict each other, or a transfer coding beside chunked")]
+    Misframed(String),
     /// It never had the whole request.
     #[error("the client broke its request off")]
     Client,
@@ -95,30 +110,36 @@ pub enum UpstreamError {
     Unsolicited(String),
 }
 
+/// An error with what caused it, which hyper leaves out.
+struct Why<'e>(&'e hyper::Error);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        self.0.source().map_or(Ok(()), |source| write!(f, ": {source}"))
+    }
+}
+
 /// One thread's way to all upstreams.
 #[derive(Debug)]
 pub struct Proxy {
-    routes: Vec<RoutePools>,
+    applications: Applications,
+    /// One for each of them.
+    pools: Vec<Pools>,
     cookies: Names,
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Debug)]
-struct RoutePools {
-    route: Route,
-    pools: Pools,
-}
-
 impl Proxy {
-    /// A way to the upstreams of these routes. Opens no connection.
-    pub fn new(routes: &[Route], cookies: Names, clock: Arc<dyn Clock>) -> Self {
-        let pools = |route: &Route| RoutePools { pools: Pools::new(route), route: route.clone() };
-        Self { routes: routes.iter().map(pools).collect(), cookies, clock }
+    /// A way to these applications. Opens no connection.
+    pub fn new(applications: &Applications, cookies: Names, clock: Arc<dyn Clock>) -> Self {
+        let pools = (0..applications.0.len()).map(|route| Pools::new(applications, route));
+        Self { pools: pools.collect(), applications: applications.clone(), cookies, clock }
     }
 
     /// Closes connections that nobody has used for a while.
     pub fn tidy(&self) {
-        self.routes.iter().for_each(|route| route.pools.tidy());
+        self.pools.iter().for_each(Pools::tidy);
     }
 
     /// Sends a permitted request on and gives its answer, its body still streaming.
@@ -128,17 +149,20 @@ impl Proxy {
         mut request: Request<Incoming>,
         arrival: Arrival,
     ) -> Result<Response<ReplyBody>, UpstreamError> {
-        let RoutePools { route, pools } = &self.routes[permit.route().0];
+        let (route, pools) = (&self.applications.0[permit.route().0].route, &self.pools[permit.route().0]);
         let switch = upgrade::wanted(&mut request);
         let place = arrival.place.clone();
         let typed = (!route.own_addresses.is_empty()).then(|| (arrival.scheme, arrival.authority.clone()));
         let standing = Standing::new(permit.session().map(Proved::session), &self.clock);
         self.prepare(&mut request, route, permit.session(), arrival);
+        let mut need = Need::Any;
         if switch.is_some() {
             upgrade::ask(request.headers_mut());
+            need = Need::Http1;
         }
+        let patience = route.upstreams.response_timeout;
         let (mut answer, connection, pool) =
-            send::send(pools, request, route.response_timeout, standing.clone()).await?;
+            send::send(pools, request, need, patience, standing.clone()).await?;
         *answer.version_mut() = Version::HTTP_11;
         self.cookies.guard_answer(answer.headers_mut());
         if let Some((scheme, authority)) = typed {
@@ -149,7 +173,7 @@ impl Proxy {
             rewrite::cookies(answer.headers_mut(), self.cookies.is_secure());
         }
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let client = switch.ok_or_else(|| UpstreamError::Unsolicited(pool.authority().to_owned()))?;
+            let client = switch.ok_or_else(|| UpstreamError::Unsolicited(pool.upstream().to_string()))?;
             return Ok(upgrade::relay(client, answer, standing, place));
         }
         hop_by_hop::remove_from_answer(answer.headers_mut());

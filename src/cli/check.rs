@@ -9,6 +9,7 @@ use crate::app::{self, StartError};
 use crate::clock::SystemClock;
 use crate::config::{Problem, Purpose, Settings};
 use crate::pages::Pages;
+use crate::proxy::Applications;
 use crate::server::tls;
 
 #[derive(Debug, clap::Args)]
@@ -48,21 +49,23 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// What is wrong with the certificate, the templates and a provider's key.
+/// What is wrong with the certificates, the templates and a provider's key.
 fn contents(settings: &Settings) -> Vec<Problem> {
     let tls = settings.server.tls.as_ref().map(tls::acceptor).transpose().err();
     let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand).err();
     let providers = app::failover(settings, Arc::new(SystemClock)).err();
+    let upstreams = Applications::new(&settings.routes).err();
     let problem = |key: &str, error: &dyn std::fmt::Display| Problem::of_key(key, &error.to_string());
     let tls = tls.map(|error| problem("server.tls", &error));
     let pages = pages.map(|error| problem("challenge.templates", &error));
+    let upstreams = upstreams.map(|error| problem("route", &error));
     let providers = providers.map(|error| {
         if let StartError::PrivateKey(name) = &error {
             return Problem::of_key(&private_key_of(name, settings), app::NOT_A_KEY);
         }
         problem("provider", &error)
     });
-    tls.into_iter().chain(pages).chain(providers).collect()
+    tls.into_iter().chain(upstreams).chain(pages).chain(providers).collect()
 }
 
 /// The key as the reader of the file would name it: with its place where there are several providers.

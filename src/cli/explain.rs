@@ -187,7 +187,7 @@ impl Answer<'_> {
 
     fn json(&self) -> Value {
         let route = self.route.map(|(number, route)| {
-            json!({ "number": number, "host": route.host, "path": route.path, "upstream": texts(&route.upstreams) })
+            json!({ "number": number, "host": route.host, "path": route.path, "upstream": texts(&route.upstreams.list) })
         });
         let rule = self.rule.map(|(number, rule)| {
             json!({
@@ -216,7 +216,7 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 }
 
 fn said_of_route(number: usize, route: &Route) -> String {
-    let upstreams = match &route.upstreams[..] {
+    let upstreams = match &route.upstreams.list[..] {
         [] => "none".to_owned(),
         upstreams => texts(upstreams).join(", "),
     };

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use toml::Spanned;
@@ -193,6 +194,18 @@ impl<'d> Section<'d> {
     /// The text of a key, read by its type.
     pub(super) fn text<T: FromStr<Err: fmt::Display>>(&self, key: &'static str) -> Option<T> {
         self.value(key, parsed)
+    }
+
+    /// The path of a file, which must be there to serve.
+    pub(super) fn readable(&self, key: &'static str) -> Option<PathBuf> {
+        let path: PathBuf = self.text(key)?;
+        if self.purpose() == Purpose::Serve
+            && let Err(error) = std::fs::File::open(&path)
+        {
+            let text = format!("{} cannot be read: {error}; check the path and its owner", path.display());
+            self.problem(key, &text);
+        }
+        Some(path)
     }
 
     /// A list of texts; absent is empty.

@@ -1,14 +1,13 @@
 //! `[[route]]`: what lies behind.
 
-use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use hyper::header::HeaderName;
 
 use super::reader::{Section, boolean};
 use super::rule;
-use super::values::{duration, one_of};
+use super::upstream::{self, Upstreams};
+use super::values::one_of;
 use crate::domain::policy::{EncodedSlashes, Rule};
 use crate::message::rewrite::Origin;
 
@@ -19,8 +18,8 @@ pub struct Route {
     pub host: String,
     /// Where it starts on that host.
     pub path: String,
-    /// Where it runs; taken in turn. None where another proxy sends requests on and asks us whether they may pass.
-    pub upstreams: Vec<Upstream>,
+    /// Where it runs. Nowhere where another proxy sends requests on and asks us whether they may pass.
+    pub upstreams: Upstreams,
     /// What is asked where; the first rule that matches decides.
     pub rules: Vec<Rule>,
     /// What `%2F` in a path is to the application.
@@ -33,59 +32,6 @@ pub struct Route {
     pub own_addresses: Vec<Origin>,
     /// Whether its cookies are made to belong to the host people typed.
     pub rewrite_cookies: bool,
-    /// For a connection to it.
-    pub connect_timeout: Duration,
-    /// From the end of the request to the head of the answer.
-    pub response_timeout: Duration,
-}
-
-/// An upstream: `http://HOST:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Upstream {
-    /// Host and port as the resolver takes them, `127.0.0.1:8080`.
-    pub authority: String,
-}
-
-impl FromStr for Upstream {
-    type Err = NotAnUpstream;
-
-    fn from_str(text: &str) -> Result<Self, NotAnUpstream> {
-        let url = url::Url::parse(text).map_err(|_| NotAnUpstream::Url)?;
-        match url.scheme() {
-            "http" => {}
-            "https" => return Err(NotAnUpstream::Https),
-            _ => return Err(NotAnUpstream::Url),
-        }
-        let bare = url.path() == "/"
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty();
-        if !bare || url.password().is_some() {
-            return Err(NotAnUpstream::Path);
-        }
-        let host = url.host_str().ok_or(NotAnUpstream::Url)?;
-        Ok(Self { authority: format!("{host}:{}", url.port_or_known_default().unwrap_or(80)) })
-    }
-}
-
-impl fmt::Display for Upstream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
-    }
-}
-
-/// The text is no upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnUpstream {
-    /// Not a URL of ours.
-    #[error("not an upstream; write its address like \"http://127.0.0.1:8080\"")]
-    Url,
-    /// TLS to the upstream.
-    #[error("this version speaks plain http to upstreams; use http:// on this machine or a trusted network")]
-    Https,
-    /// A path or user in it.
-    #[error("an upstream is scheme, host and port only; the request's own path is sent on unchanged")]
-    Path,
 }
 
 /// A field that carries a name.
@@ -149,13 +95,7 @@ fn route(section: &Section<'_>, default_host: Option<&str>, forwards: bool) -> O
         Ok(host.to_string().trim_end_matches('.').to_owned())
     });
     let path: Option<Prefix> = section.text("path");
-    let upstreams: Vec<Upstream> = section.list("upstream");
-    if section.lists_nothing("upstream") && (forwards || section.has("upstream")) {
-        section.problem(
-            "upstream",
-            "missing; write where the application runs, like [\"http://127.0.0.1:8080\"]",
-        );
-    }
+    let upstreams = upstream::upstreams(section, forwards);
     let identity_headers: Vec<HeaderName> =
         section.list("identity_headers").into_iter().map(|Field(name)| name).collect();
     if let Some(taken) = identity_headers.iter().find(|name| is_ours(name)) {
@@ -165,7 +105,7 @@ fn route(section: &Section<'_>, default_host: Option<&str>, forwards: bool) -> O
     Some(Route {
         host: host.or_else(|| default_host.map(str::to_owned))?,
         path: path.map_or_else(|| "/".to_owned(), |prefix| prefix.0),
-        upstreams,
+        upstreams: upstreams?,
         rules: rule::rules(section),
         encoded_slashes: one_of(
             section,
@@ -177,8 +117,6 @@ fn route(section: &Section<'_>, default_host: Option<&str>, forwards: bool) -> O
         forwarded: section.value("forwarded", boolean).unwrap_or(false),
         own_addresses: section.list("own_addresses"),
         rewrite_cookies: section.value("rewrite_cookies", boolean).unwrap_or(false),
-        connect_timeout: duration(section, "connect_timeout", Duration::from_secs(5)),
-        response_timeout: duration(section, "response_timeout", Duration::from_secs(60)),
     })
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Purpose;
 use super::provider::Provider;
 use super::reader::{Section, boolean, integer};
 use super::secret::environment;
@@ -115,8 +114,8 @@ impl FromStr for PublicUrl {
     }
 }
 
-/// `[server.tls]`
-#[derive(Clone, Debug)]
+/// A certificate and its key, for TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain, PEM, leaf first.
     pub certificate: PathBuf,
@@ -286,17 +285,9 @@ fn tls(section: &Section<'_>) -> Option<TlsFiles> {
         return None;
     }
     let file = |key: &'static str| {
-        let path: Option<PathBuf> = section.text(key);
-        match &path {
-            None => section.problem(key, "missing; write the path of a PEM file"),
-            Some(path) if section.purpose() == Purpose::Serve => {
-                if let Err(error) = std::fs::File::open(path) {
-                    let text =
-                        format!("{} cannot be read: {error}; check the path and its owner", path.display());
-                    section.problem(key, &text);
-                }
-            }
-            Some(_) => {}
+        let path = section.readable(key);
+        if path.is_none() {
+            section.problem(key, "missing; write the path of a PEM file");
         }
         path
     };

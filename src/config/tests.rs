@@ -157,8 +157,25 @@ fn each_mistake_has_its_reason_and_remedy() {
         (with("[lookup]\nline_type = false\n"), "lookup.line_type: nothing is asked"),
         (with("[lookup]\nline_type = \"yes\"\n"), "lookup.line_type: not a choice; write true or false"),
         (
-            changed("[\"http://127.0.0.1:9000\"]", "[\"https://127.0.0.1\"]"),
-            "route.upstream: this version speaks plain http",
+            changed("http://127.0.0.1:9000", "ftp://a"),
+            "route.upstream: not an upstream; write its address like",
+        ),
+        (changed("http://127.0.0.1:9000", "h2c://a"), "route.upstream: no port; write it like"),
+        (
+            changed("http://127.0.0.1:9000", "unix:run/app.sock"),
+            "route.upstream: not a socket; write its whole",
+        ),
+        (
+            changed("upstream =", "upstream_ca = \"a.pem\"\nupstream ="),
+            "route.upstream_ca: no upstream of this route",
+        ),
+        (
+            changed("http://127.0.0.1:9000\"]", "https://a\"]\nupstream_certificate = \"a.pem\""),
+            "route.upstream_key: missing; write the path",
+        ),
+        (
+            changed("http://127.0.0.1:9000\"]", "https://a\"]\nupstream_name = \"a b\""),
+            "route.upstream_name: not a name; write the one in the certificate",
         ),
         (
             changed("[\"http://127.0.0.1:9000\"]", "[\"http://a/b\"]"),
@@ -291,7 +308,7 @@ fn a_route_needs_no_upstream_when_another_proxy_asks() {
     let without = GOOD.replace("upstream = [\"http://127.0.0.1:9000\"]", "");
     let asked = "[forward_auth]\npeers = [\"10.0.0.0/8\", \"192.0.2.1\", \"unix\"]\ndialect = \"traefik\"\n";
     let settings = Settings::parse(&format!("{without}{asked}"), Purpose::Administer).unwrap();
-    assert!(settings.routes[0].upstreams.is_empty());
+    assert!(settings.routes[0].upstreams.list.is_empty());
     let forward_auth = settings.forward_auth.unwrap();
     assert_eq!((forward_auth.peers.len(), forward_auth.unix), (2, true));
     assert_eq!(forward_auth.dialect, Dialect::Traefik);
@@ -360,12 +377,14 @@ fn uncommented(text: &str) -> String {
                 && !key.is_empty()
                 && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
         });
-        let off = |rest: &&str| !rest.starts_with("api_") && !rest.starts_with("templates = ");
+        let off = |rest: &&str| !["api_", "templates = "].iter().any(|key| rest.starts_with(key));
         bare.filter(off).map_or_else(|| line.to_owned(), str::to_owned)
     };
     // The reader wants an existing directory for templates; any will do.
     let text: String = text.lines().map(|line| switch(line) + "\n").collect();
-    text.replace("[challenge]\n", "[challenge]\ntemplates = \"/\"\n")
+    let text = text.replace("[challenge]\n", "[challenge]\ntemplates = \"/\"\n");
+    // Some keys are for TLS only.
+    text.replace("[\"http://127.0.0.1:8080\"]", "[\"https://127.0.0.1\"]")
 }
 
 #[test]

@@ -54,7 +54,10 @@ impl From<UpstreamError> for Refusal {
             UpstreamError::Client => Self::Incomplete,
             UpstreamError::Unreachable(..) => Self::UpstreamUnreachable,
             UpstreamError::Timeout(_) => Self::UpstreamTimeout,
-            UpstreamError::Failed(..) | UpstreamError::Unsolicited(_) => Self::UpstreamFailed,
+            UpstreamError::Tls(..)
+            | UpstreamError::Failed(..)
+            | UpstreamError::Misframed(_)
+            | UpstreamError::Unsolicited(_) => Self::UpstreamFailed,
         };
         // Clients break off all day.
         if refusal == Self::Incomplete {

@@ -35,7 +35,7 @@ pub fn policy(settings: &Settings) -> Policy {
         path: route.path.clone(),
         rules: route.rules.clone(),
         encoded_slashes: route.encoded_slashes,
-        forwards: !route.upstreams.is_empty(),
+        forwards: !route.upstreams.list.is_empty(),
     };
     Policy::new(settings.routes.iter().map(parts))
 }

@@ -39,9 +39,18 @@ fn names_are_tokens(headers: &HeaderMap) -> bool {
     headers.keys().all(|name| memchr::memchr(b'"', name.as_str().as_bytes()).is_none())
 }
 
+/// Whether an answer says once, or not at all, where its body ends. One that is read in chunks by us and by its length by
+/// somebody else, or has a coding that is not passed on, is no answer (RFC 9112 section 6.3).
+pub fn is_plain_answer(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else { return is_chunked_at_most(headers) };
+    let once = lengths.next().is_none() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    once && !headers.contains_key(TRANSFER_ENCODING)
+}
+
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderName;
+    use hyper::header::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -85,5 +94,27 @@ mod tests {
         assert!(!plain("ftp://x/", &[]));
         assert!(!plain("https://x/", &[("content-length", "5"), ("content-length", "5")]));
         assert!(!plain("https://x/", &[("\"x\"", "1")]));
+    }
+
+    #[test]
+    fn an_answer_says_once_where_it_ends() {
+        let plain = |fields: &[(&str, &str)]| {
+            let field =
+                |(name, value): &(&str, &str)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap());
+            is_plain_answer(&fields.iter().map(field).collect())
+        };
+        let (length, coding) = ("content-length", "transfer-encoding");
+        assert!(plain(&[]) && plain(&[(length, "5")]) && plain(&[(coding, "chunked")]));
+        for fields in [
+            &[(length, "5"), (length, "5")][..],
+            &[(length, "5"), (length, "6")],
+            &[(length, "5, 5")],
+            &[(length, "+5")],
+            &[(length, "5"), (coding, "chunked")],
+            &[(coding, "gzip, chunked")],
+            &[(coding, "gzip")],
+        ] {
+            assert!(!plain(fields), "{fields:?}");
+        }
     }
 }

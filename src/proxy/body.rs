@@ -11,7 +11,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::SharedPool;
-use super::pool::Connection;
+use super::connection::Connection;
 use super::standing::Standing;
 
 /// The body of an answer: an upstream's, streaming, or ours, whole.
@@ -28,8 +28,8 @@ pub enum BodyError {
     SessionEnded,
 }
 
-/// An upstream's answer, for as long as what it stands on lasts; gives the connection back to its thread when it has been
-/// read.
+/// An upstream's answer, for as long as what it stands on lasts; gives the connection back to its thread when it has
+/// been read.
 pub struct Streamed {
     body: Incoming,
     connection: Option<Connection>,
@@ -49,11 +49,11 @@ impl fmt::Debug for Streamed {
 
 pub(super) fn streamed(
     body: Incoming,
-    connection: Connection,
+    connection: Option<Connection>,
     pool: SharedPool,
     standing: Standing,
 ) -> ReplyBody {
-    Either::Left(Streamed { body, connection: Some(connection), pool, standing, begun: false, over: None })
+    Either::Left(Streamed { body, connection, pool, standing, begun: false, over: None })
 }
 
 impl Streamed {
@@ -123,10 +123,10 @@ impl Progress {
     }
 }
 
-/// A request's body; notes how it gets on.
+/// A request's body, where it has one; notes how it gets on.
 #[derive(Debug)]
 pub(super) struct Upload {
-    body: Incoming,
+    body: Option<Incoming>,
     standing: Standing,
     progress: Rc<Progress>,
 }
@@ -134,7 +134,13 @@ pub(super) struct Upload {
 impl Upload {
     pub(super) fn new(body: Incoming, standing: Standing) -> (Self, Rc<Progress>) {
         let progress = Rc::<Progress>::default();
+        let body = (!body.is_end_stream()).then_some(body);
         (Self { body, standing, progress: progress.clone() }, progress)
+    }
+
+    /// That of the same request, had it none.
+    pub(super) fn empty(&self) -> Self {
+        Self { body: None, standing: self.standing.clone(), progress: self.progress.clone() }
     }
 }
 
@@ -146,7 +152,8 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx);
         if let Poll::Ready(frame) = &polled {
             self.progress.moved.set(Some(Instant::now()));
             self.progress.broken.set(matches!(frame, Some(Err(_))));
@@ -159,10 +166,10 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

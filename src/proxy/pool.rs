@@ -1,20 +1,19 @@
-//! Idle connections to the upstreams of one route, kept by one thread for itself: no lock, no hop between tasks.
+//! Connections to the upstreams of one route, kept by one thread for itself: no lock, no hop between tasks.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::body::Upload;
+use super::application::Applications;
+use super::connection::{Connection, Need, Opened, Own, open};
+use super::http2::{Link, Stream};
 use super::{LONGEST_IDLE, MOST_IDLE, SharedPool, UpstreamError};
-use crate::config::Route;
+use crate::config::Upstream;
 
-/// The sending half of one connection.
-pub(super) type Connection = SendRequest<Upload>;
+/// HTTP/2 connections of one thread to one upstream; beyond them requests wait for a stream.
+const MOST_LINKS: usize = 8;
 
 /// The upstreams of one route, taken in turn.
 #[derive(Debug)]
@@ -24,23 +23,15 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    pub(super) fn new(route: &Route) -> Self {
-        let pool = |authority: &str| {
-            Rc::new(Pool {
-                authority: authority.to_owned(),
-                connect_timeout: route.connect_timeout,
-                idle: RefCell::default(),
-            })
-        };
-        Self {
-            pools: route.upstreams.iter().map(|upstream| pool(&upstream.authority)).collect(),
-            next: Cell::new(0),
-        }
+    pub(super) fn new(applications: &Applications, route: usize) -> Self {
+        let pool = |place| Rc::new(Pool::new(applications.clone(), route, place));
+        let upstreams = applications.0[route].route.upstreams.list.len();
+        Self { pools: (0..upstreams).map(pool).collect(), next: Cell::new(0) }
     }
 
     /// Each upstream once, beginning with the one whose turn it is.
     pub(super) fn in_turn(&self) -> impl Iterator<Item = &SharedPool> {
-        let first = self.next.get() % self.pools.len();
+        let first = self.next.get() % self.pools.len().max(1);
         self.next.set(first + 1);
         self.pools[first..].iter().chain(&self.pools[..first])
     }
@@ -50,62 +41,124 @@ impl Pools {
     }
 }
 
-/// Idle connections to one upstream.
+/// Connections to one upstream.
 #[derive(Debug)]
 pub(super) struct Pool {
-    authority: String,
-    connect_timeout: Duration,
-    idle: RefCell<Vec<(Connection, Instant)>>,
+    applications: Applications,
+    route: usize,
+    place: usize,
+    idle: RefCell<Vec<(Own, Instant)>>,
+    links: RefCell<Vec<Link>>,
+    /// Held while an HTTP/2 connection is opened: who comes meanwhile shares it.
+    opening: Mutex<()>,
+    /// Whether it speaks HTTP/2, as far as we know.
+    speaks_http2: Cell<bool>,
 }
 
 impl Pool {
-    pub(super) fn authority(&self) -> &str {
-        &self.authority
+    fn new(applications: Applications, route: usize, place: usize) -> Self {
+        let upstream = &applications.0[route].route.upstreams.list[place];
+        let speaks_http2 = Cell::new(matches!(upstream, Upstream::H2c(_) | Upstream::Https { .. }));
+        Self {
+            applications,
+            route,
+            place,
+            idle: RefCell::default(),
+            links: RefCell::default(),
+            opening: Mutex::default(),
+            speaks_http2,
+        }
+    }
+
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.applications.0[self.route].route.upstreams.list[self.place]
     }
 
     /// The connection used last, if one is still open.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self, need: Need) -> Option<Connection> {
+        if need == Need::Any
+            && let Some(stream) = self.stream()
+        {
+            return Some(Connection::Stream(stream));
+        }
         let mut idle = self.idle.borrow_mut();
-        std::iter::from_fn(|| idle.pop()).map(|(connection, _)| connection).find(Connection::is_ready)
+        let own = std::iter::from_fn(|| idle.pop()).map(|(own, _)| own).find(|own| own.sender.is_ready());
+        own.map(Connection::Own)
+    }
+
+    /// A stream of a connection that has room, or of the one with the fewest when no more may be opened.
+    fn stream(&self) -> Option<Stream> {
+        let mut links = self.links.borrow_mut();
+        if links.is_empty() {
+            return None;
+        }
+        links.retain(Link::is_open);
+        // A new connection is not asked to take more than the others may: what it allows itself comes a little later.
+        let allowed = links.iter().map(Link::allowed).min()?;
+        let fewest = links.iter().min_by_key(|link| link.open_streams())?;
+        (links.len() >= MOST_LINKS || fewest.open_streams() < allowed).then(|| fewest.stream())
     }
 
     /// Gives a connection back once its answer has been read.
-    pub(super) fn give_back(self: &Rc<Self>, mut connection: Connection) {
-        if connection.is_ready() {
-            return self.keep(connection);
+    pub(super) fn give_back(self: &Rc<Self>, connection: Connection) {
+        let Connection::Own(mut own) = connection else { return };
+        if own.sender.is_ready() {
+            return self.keep(own);
         }
         let pool = self.clone();
         tokio::task::spawn_local(async move {
-            if timeout(LONGEST_IDLE, connection.ready()).await.is_ok_and(|ready| ready.is_ok()) {
-                pool.keep(connection);
+            match timeout(LONGEST_IDLE, own.sender.ready()).await {
+                Ok(Ok(())) => pool.keep(own),
+                Ok(Err(_)) => {}
+                // A request that still comes when its answer is long over.
+                Err(_) => own.close(),
             }
         });
     }
 
-    fn keep(&self, connection: Connection) {
+    fn keep(&self, own: Own) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MOST_IDLE {
-            idle.push((connection, Instant::now()));
+            idle.push((own, Instant::now()));
         }
     }
 
-    pub(super) async fn connect(&self) -> Result<Connection, UpstreamError> {
-        let unreachable = |error| UpstreamError::Unreachable(self.authority.clone(), error);
-        let connecting = timeout(self.connect_timeout, TcpStream::connect(&self.authority)).await;
-        let stream =
-            connecting.map_err(|_| UpstreamError::Timeout(self.authority.clone()))?.map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
-        let handshake = http1::Builder::new().handshake(TokioIo::new(stream)).await;
-        let (sender, connection) =
-            handshake.map_err(|error| UpstreamError::Failed(self.authority.clone(), error))?;
-        // Ends by itself when the upstream or we close; what went wrong is told to whoever waits for an answer.
-        tokio::task::spawn_local(async move { connection.with_upgrades().await.ok() });
-        Ok(sender)
+    pub(super) async fn connect(&self, need: Need) -> Result<Connection, UpstreamError> {
+        if need == Need::Any && self.speaks_http2.get() {
+            return self.connect_shared().await;
+        }
+        self.open(need).await
+    }
+
+    /// Opens a connection that others may be waiting for too.
+    async fn connect_shared(&self) -> Result<Connection, UpstreamError> {
+        let upstreams = &self.applications.0[self.route].route.upstreams;
+        let Ok(_turn) = timeout(upstreams.connect_timeout, self.opening.lock()).await else {
+            return Err(UpstreamError::Timeout(self.upstream().to_string()));
+        };
+        if let Some(stream) = self.stream() {
+            return Ok(Connection::Stream(stream));
+        }
+        self.open(Need::Any).await
+    }
+
+    async fn open(&self, need: Need) -> Result<Connection, UpstreamError> {
+        match open(&self.applications.0[self.route], self.upstream(), need).await? {
+            Opened::Own(own) => {
+                self.speaks_http2.set(self.speaks_http2.get() && need != Need::Any);
+                Ok(Connection::Own(own))
+            }
+            Opened::Link(link) => {
+                self.speaks_http2.set(true);
+                let stream = link.stream();
+                self.links.borrow_mut().push(link);
+                Ok(Connection::Stream(stream))
+            }
+        }
     }
 
     fn tidy(&self) {
-        self.idle
-            .borrow_mut()
-            .retain(|(connection, since)| connection.is_ready() && since.elapsed() < LONGEST_IDLE);
+        self.idle.borrow_mut().retain(|(own, since)| own.sender.is_ready() && since.elapsed() < LONGEST_IDLE);
+        self.links.borrow_mut().retain(|link| link.is_open() && !link.is_idle_for(LONGEST_IDLE));
     }
 }

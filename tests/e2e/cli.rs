@@ -132,7 +132,7 @@ async fn check_names_every_mistake_at_once() {
         (3, "server.public_url", "not the URL of a site; write scheme and host only"),
         (4, "server.workerz", "unknown key; did you mean \"workers\"?"),
         (5, "server.trusted_proxies", "everybody would be trusted"),
-        (8, "route.upstream", "plain http"),
+        (8, "route.upstream", "scheme, host and port only"),
         (11, "challenge.default_region", "not a country; write its two letters"),
         (12, "challenge.identify_by", "not known; write \"phone\" or \"name\""),
         (15, "session.idle_timeout", "not a duration; write a number and a unit"),

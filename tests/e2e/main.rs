@@ -37,5 +37,6 @@ mod spend;
 mod tells;
 mod tls;
 mod twilio;
+mod upstreams;
 mod vonage;
 mod websocket;

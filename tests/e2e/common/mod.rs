@@ -8,6 +8,7 @@ pub mod browser;
 pub mod frames;
 pub mod journey;
 pub mod more;
+pub mod origin;
 pub mod raw;
 pub mod upstream;
 pub mod wire;

@@ -7,7 +7,8 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::browser::{HTML, Page};
-use super::{Browser, Gateway, House, Process, Simulator, eventually};
+use super::wire::Wire;
+use super::{Browser, Gateway, House, Process, Scene, Simulator, Upstream, eventually};
 
 /// Status, names of the fields, and text of a page without what differs from visit to visit.
 pub type Normal = (u16, Vec<String>, String);
@@ -234,6 +235,46 @@ impl Gateway {
     /// Waits until the log has this text anywhere.
     pub async fn has_logged(&mut self, text: &str) {
         eventually(&format!("the log says {text}"), async || self.process.all_output().contains(text)).await;
+    }
+}
+
+/// A scene with alice signed in, for requests by hand.
+#[derive(Debug)]
+pub struct Visit {
+    pub scene: Scene,
+    pub cookie: String,
+}
+
+impl Visit {
+    /// With these sections, and these files in the house: name and text.
+    pub async fn new(more: &str, files: &[(&str, &str)]) -> Self {
+        let simulator = Simulator::start(&[]);
+        let upstream = Upstream::start().await;
+        let house = House::new(&simulator, &super::config(&upstream, more, ""));
+        for (name, text) in files {
+            std::fs::write(house.path(name), text).unwrap();
+        }
+        house.add_user("alice", super::ALICE);
+        let gateway = Gateway::start(&house);
+        let scene = Scene { simulator, upstream, house, gateway };
+        let cookie = scene.signed_in(super::ALICE).await.cookie("vestibule").unwrap();
+        Self { scene, cookie }
+    }
+
+    pub async fn connect(&self) -> Wire {
+        Wire::connect(self.scene.gateway.address).await
+    }
+
+    /// A request of alice's: `GET /path`, and fields with their line ends.
+    pub fn request(&self, line: &str, more: &str) -> String {
+        format!("{line} HTTP/1.1\r\nhost: 127.0.0.1\r\ncookie: vestibule={}\r\n{more}\r\n", self.cookie)
+    }
+
+    /// Sends it on a connection of its own, and reads an answer with a length.
+    pub async fn send(&self, line: &str, more: &str) -> (String, String) {
+        let mut client = self.connect().await;
+        client.send(self.request(line, more)).await;
+        client.answer().await
     }
 }
 

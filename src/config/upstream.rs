@@ -1,0 +1,185 @@
+//! The keys of a `[[route]]` that say where the application runs and how it is spoken to.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+
+use super::reader::Section;
+use super::sections::TlsFiles;
+use super::values::duration;
+
+/// Where an application runs, and how it is spoken to there.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    /// The addresses; taken in turn. None where nothing is sent on.
+    pub list: Vec<Upstream>,
+    /// Whom TLS to them trusts.
+    pub trust: Trust,
+    /// For a connection to it, with its TLS handshake.
+    pub connect_timeout: Duration,
+    /// From the end of the request to the head of the answer.
+    pub response_timeout: Duration,
+}
+
+/// Whom TLS to the upstreams trusts, and who we are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// PEM with the authorities to trust instead of the system's.
+    pub authorities: Option<PathBuf>,
+    /// What we show to an upstream that asks who we are.
+    pub identity: Option<TlsFiles>,
+}
+
+/// One address of an application.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Upstream {
+    /// `http://HOST:PORT`: HTTP/1.1 over TCP. Host and port as the resolver takes them.
+    Http(String),
+    /// `h2c://HOST:PORT`: HTTP/2 over TCP, known beforehand (RFC 9113 section 3.3).
+    H2c(String),
+    /// `https://HOST:PORT`: over TLS, HTTP/2 or HTTP/1.1 as the upstream chooses (RFC 7301).
+    Https {
+        /// Host and port as the resolver takes them.
+        authority: String,
+        /// The name that is asked for, and that its certificate must have.
+        name: ServerName<'static>,
+    },
+    /// `unix:PATH`: HTTP/1.1 over a Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Upstream {
+    type Err = NotAnUpstream;
+
+    fn from_str(text: &str) -> Result<Self, NotAnUpstream> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let absolute = path.starts_with('/') && !path.starts_with("//");
+            return if absolute { Ok(Self::Unix(path.into())) } else { Err(NotAnUpstream::Socket) };
+        }
+        let url = url::Url::parse(text).map_err(|_| NotAnUpstream::Url)?;
+        let default_port = match url.scheme() {
+            "http" => Some(80),
+            "https" => Some(443),
+            "h2c" => None,
+            _ => return Err(NotAnUpstream::Url),
+        };
+        let bare = matches!(url.path(), "/" | "")
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty();
+        if !bare || url.password().is_some() {
+            return Err(NotAnUpstream::Path);
+        }
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(NotAnUpstream::Url)?;
+        let authority = format!("{host}:{}", url.port().or(default_port).ok_or(NotAnUpstream::Port)?);
+        match url.scheme() {
+            "http" => Ok(Self::Http(authority)),
+            "h2c" => Ok(Self::H2c(authority)),
+            _ => Ok(Self::Https { authority, name: server_name(host).ok_or(NotAnUpstream::Url)? }),
+        }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(authority) => write!(f, "http://{authority}"),
+            Self::H2c(authority) => write!(f, "h2c://{authority}"),
+            Self::Https { authority, .. } => write!(f, "https://{authority}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The text is no upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnUpstream {
+    /// Not an address of ours.
+    #[error(
+        "not an upstream; write its address like \"http://127.0.0.1:8080\", \"https://HOST\", \"h2c://HOST:PORT\" \
+         or \"unix:/PATH\""
+    )]
+    Url,
+    /// No port, and none that is usual.
+    #[error("no port; write it like \"h2c://127.0.0.1:8080\"")]
+    Port,
+    /// A path or user in it.
+    #[error("an upstream is scheme, host and port only; the request's own path is sent on unchanged")]
+    Path,
+    /// Not the path of a socket.
+    #[error("not a socket; write its whole path like \"unix:/run/application.sock\"")]
+    Socket,
+}
+
+/// A name that a certificate may have.
+struct CertificateName(ServerName<'static>);
+
+impl FromStr for CertificateName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        server_name(text)
+            .map(Self)
+            .ok_or("not a name; write the one in the certificate, like \"app.internal\"")
+    }
+}
+
+fn server_name(host: &str) -> Option<ServerName<'static>> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(host.to_owned()).ok()
+}
+
+/// Reads them. There must be one, unless nothing is sent on.
+pub(super) fn upstreams(section: &Section<'_>, forwards: bool) -> Option<Upstreams> {
+    let mut list: Vec<Upstream> = section.list("upstream");
+    if section.lists_nothing("upstream") && (forwards || section.has("upstream")) {
+        section.problem(
+            "upstream",
+            "missing; write where the application runs, like [\"http://127.0.0.1:8080\"]",
+        );
+    }
+    if let Some(CertificateName(given)) = section.text("upstream_name") {
+        for upstream in &mut list {
+            if let Upstream::Https { name, .. } = upstream {
+                *name = given.clone();
+            }
+        }
+    }
+    let trust = trust(section);
+    let connect_timeout = duration(section, "connect_timeout", Duration::from_secs(5));
+    let response_timeout = duration(section, "response_timeout", Duration::from_secs(60));
+    if !list.iter().any(|upstream| matches!(upstream, Upstream::Https { .. })) {
+        no_use_without_tls(section, &list);
+    }
+    Some(Upstreams { list, trust, connect_timeout, response_timeout })
+}
+
+fn trust(section: &Section<'_>) -> Trust {
+    let authorities = section.readable("upstream_ca");
+    let certificate = section.readable("upstream_certificate");
+    let private_key = section.readable("upstream_key");
+    let identity = match (certificate, private_key) {
+        (Some(certificate), Some(private_key)) => Some(TlsFiles { certificate, private_key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            section.problem("upstream_key", "missing; write the path of the certificate's key, PEM");
+            None
+        }
+        (None, Some(_)) => {
+            section.problem("upstream_certificate", "missing; write the path of the key's certificate, PEM");
+            None
+        }
+    };
+    Trust { authorities, identity }
+}
+
+/// Somebody who writes down whom to trust believes that TLS is spoken.
+fn no_use_without_tls(section: &Section<'_>, list: &[Upstream]) {
+    let keys = ["upstream_ca", "upstream_certificate", "upstream_key", "upstream_name"];
+    if let Some(key) = keys.into_iter().find(|key| section.has(key) && !list.is_empty()) {
+        section.problem(key, "no upstream of this route speaks TLS; write https://…, or remove this key");
+    }
+}

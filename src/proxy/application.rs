@@ -1,0 +1,34 @@
+//! What lies behind the routes, as far as all threads share it.
+
+use std::sync::Arc;
+
+use super::tls::{Tls, TlsError};
+use crate::config::{Route, Upstream};
+
+/// What lies behind all routes. Made once: what can be wrong with it is found before anybody is served.
+#[derive(Clone, Debug)]
+pub struct Applications(pub(super) Arc<[Application]>);
+
+impl Applications {
+    /// Reads what the routes name. Opens no connection.
+    pub fn new(routes: &[Route]) -> Result<Self, TlsError> {
+        routes.iter().map(Application::new).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// What lies behind one route.
+#[derive(Debug)]
+pub(super) struct Application {
+    pub(super) route: Route,
+    /// Where some upstream speaks it.
+    pub(super) tls: Option<Tls>,
+}
+
+impl Application {
+    fn new(route: &Route) -> Result<Self, TlsError> {
+        let speaks_tls = |upstream: &Upstream| matches!(upstream, Upstream::Https { .. });
+        let some_speak_tls = route.upstreams.list.iter().any(speaks_tls);
+        let tls = some_speak_tls.then(|| Tls::new(&route.upstreams.trust)).transpose()?;
+        Ok(Self { route: route.clone(), tls })
+    }
+}

@@ -1,0 +1,112 @@
+//! A connection to an upstream, and how one is opened.
+
+use std::io;
+
+use hyper::client::conn::http1;
+use hyper::rt::{Read, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::UpstreamError;
+use super::application::Application;
+use super::body::Upload;
+use super::http2::{Link, Stream};
+use crate::config::Upstream;
+
+/// All of the head of an answer, in bytes.
+pub(super) const LONGEST_HEAD: usize = 64 * 1_024;
+
+/// What one request is sent on.
+#[derive(Debug)]
+pub(super) enum Connection {
+    /// HTTP/1.1: a connection of its own.
+    Own(Own),
+    /// HTTP/2: one stream among others.
+    Stream(Stream),
+}
+
+/// The sending half of an HTTP/1.1 connection.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) sender: http1::SendRequest<Upload>,
+    task: JoinHandle<()>,
+}
+
+impl Own {
+    /// Ends it now, whatever is under way.
+    pub(super) fn close(self) {
+        self.task.abort();
+    }
+}
+
+/// What a request needs of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Any version.
+    Any,
+    /// HTTP/1.1: it may become a tunnel.
+    Http1,
+}
+
+/// What was opened.
+pub(super) enum Opened {
+    Own(Own),
+    Link(Link),
+}
+
+/// Opens a connection to an upstream of an application.
+pub(super) async fn open(
+    application: &Application,
+    upstream: &Upstream,
+    need: Need,
+) -> Result<Opened, UpstreamError> {
+    let opening = timeout(application.route.upstreams.connect_timeout, dial(application, upstream, need));
+    opening.await.map_err(|_| UpstreamError::Timeout(upstream.to_string()))?
+}
+
+async fn dial(application: &Application, upstream: &Upstream, need: Need) -> Result<Opened, UpstreamError> {
+    let unreachable = |error| UpstreamError::Unreachable(upstream.to_string(), error);
+    let failed = |error| UpstreamError::Failed(upstream.to_string(), error);
+    let opened = match upstream {
+        Upstream::Http(authority) => http1(tcp(authority).await.map_err(unreachable)?).await.map(Opened::Own),
+        Upstream::Unix(path) => {
+            http1(UnixStream::connect(path).await.map_err(unreachable)?).await.map(Opened::Own)
+        }
+        Upstream::H2c(authority) => {
+            let stream = tcp(authority).await.map_err(unreachable)?;
+            Link::open(stream, "http").await.map(Opened::Link)
+        }
+        Upstream::Https { authority, name } => {
+            let tls = application.tls.as_ref().expect("it was made for a route with such an upstream");
+            let connector: &TlsConnector = if need == Need::Http1 { &tls.http1 } else { &tls.any };
+            let stream = tcp(authority).await.map_err(unreachable)?;
+            let stream = connector.connect(name.clone(), stream).await;
+            let stream = stream.map_err(|error| UpstreamError::Tls(upstream.to_string(), error))?;
+            match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Link::open(stream, "https").await.map(Opened::Link),
+                _ => http1(stream).await.map(Opened::Own),
+            }
+        }
+    };
+    opened.map_err(failed)
+}
+
+async fn tcp(authority: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(authority).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn http1<I>(stream: I) -> hyper::Result<Own>
+where
+    TokioIo<I>: Read + Write + Unpin + Send + 'static,
+{
+    let handshake = http1::Builder::new().max_header_size(LONGEST_HEAD).handshake(TokioIo::new(stream));
+    let (sender, connection) = handshake.await?;
+    // Ends by itself when the upstream or we close; what went wrong is told to whoever waits for an answer.
+    let task = tokio::task::spawn_local(async move { connection.with_upgrades().await.unwrap_or_default() });
+    Ok(Own { sender, task })
+}
