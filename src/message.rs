@@ -12,3 +12,4 @@ pub mod path;
 pub mod rewrite;
 pub mod screen;
 pub mod session_cookie;
+pub mod trailers;

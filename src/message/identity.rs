@@ -62,6 +62,11 @@ fn starts_with(name: &str, ours: &str) -> bool {
     name.len() >= ours.len() && name.bytes().zip(ours.bytes()).all(|(a, b)| fold(a) == fold(b))
 }
 
+/// Whether a name is, in some spelling, that of a field which we set ourselves or do not pass on.
+pub(super) fn is_identity(name: &str, more: &[HeaderName]) -> bool {
+    is_ours(name, more)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
