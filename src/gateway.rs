@@ -15,7 +15,7 @@ use std::sync::Arc;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Method, Request, Response};
 use ipnet::IpNet;
 
 pub use back_office::BackOffice;
@@ -183,7 +183,10 @@ impl Front {
         target: &Target<'_>,
         client: IpAddr,
     ) -> Result<Decision<Proved>, Refusal> {
-        let asked = Asked { path: request.uri().path(), method: request.method(), client };
+        // `OPTIONS *` is about the whole site (RFC 9110 section 9.3.7): who may have that may have its first page.
+        let whole_site = *request.method() == Method::OPTIONS && request.uri().path() == "*";
+        let path = if whole_site { "/" } else { request.uri().path() };
+        let asked = Asked { path, method: request.method(), client };
         let ruling = target.host.ruling(&asked).map_err(|_| Refusal::AmbiguousPath)?;
         let now = self.site.clock.now();
         let session = match self.session(request.headers(), now).await {

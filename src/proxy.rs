@@ -3,23 +3,26 @@
 mod application;
 mod body;
 mod connection;
+mod expect;
 mod http2;
 mod pool;
 mod send;
 mod standing;
 mod tls;
 mod upgrade;
+mod upload;
+mod watch;
 
 use std::error::Error as _;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hyper::body::Incoming;
+use http_body_util::Either;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::PathAndQuery;
-use hyper::{Request, Response, StatusCode, Uri, Version};
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 
 pub use application::Applications;
 pub use body::ReplyBody;
@@ -27,15 +30,18 @@ pub use tls::TlsError;
 
 use crate::access::sessions::LiveSession;
 use crate::clock::Clock;
-use crate::config::Route;
+use crate::config::{Http1, Route, Upstreams};
 use crate::domain::policy::{Permit, Proof};
 use crate::domain::time::Timestamp;
 use crate::message::rewrite::{self, Typed};
 use crate::message::session_cookie::Names;
-use crate::message::{forwarded, hop_by_hop, identity};
+use crate::message::{forwarded, hop_by_hop, identity, trailers};
+use body::Streamed;
 use connection::Need;
+use expect::Gate;
 use pool::{Pool, Pools};
 use standing::Standing;
+use upload::{Terms, Upload};
 
 /// A session whose token was verified, with the user's name ready as a field.
 #[derive(Clone, Debug)]
@@ -105,9 +111,27 @@ pub enum UpstreamError {
     /// It never had the whole request.
     #[error("the client broke its request off")]
     Client,
+    /// The client sent nothing of its body for too long.
+    #[error("the client sent nothing more of its body")]
+    ClientStalled,
+    /// The request's body is larger than the route takes.
+    #[error("the body is larger than max_body")]
+    TooLarge,
+    /// The upstream wants to know a body's length beforehand.
+    #[error("a body without a length, for an upstream that speaks HTTP/1.0")]
+    NoLength,
     /// It switched protocols unasked.
     #[error("{0} switched protocols unasked")]
     Unsolicited(String),
+}
+
+/// Why no answer came, and on which route.
+#[derive(Debug)]
+pub struct NoAnswer {
+    /// Its host and path.
+    pub route: String,
+    /// Why.
+    pub error: UpstreamError,
 }
 
 /// An error with what caused it, which hyper leaves out.
@@ -133,8 +157,8 @@ pub struct Proxy {
 impl Proxy {
     /// A way to these applications. Opens no connection.
     pub fn new(applications: &Applications, cookies: Names, clock: Arc<dyn Clock>) -> Self {
-        let pools = (0..applications.0.len()).map(|route| Pools::new(applications, route));
-        Self { pools: pools.collect(), applications: applications.clone(), cookies, clock }
+        let pools = applications.0.iter().map(Pools::new).collect();
+        Self { pools, applications: applications.clone(), cookies, clock }
     }
 
     /// Closes connections that nobody has used for a while.
@@ -148,21 +172,37 @@ impl Proxy {
         permit: Permit<Proved>,
         mut request: Request<Incoming>,
         arrival: Arrival,
-    ) -> Result<Response<ReplyBody>, UpstreamError> {
-        let (route, pools) = (&self.applications.0[permit.route().0].route, &self.pools[permit.route().0]);
+    ) -> Result<Response<ReplyBody>, NoAnswer> {
+        let number = permit.route().0;
+        let (application, pools) = (&self.applications.0[number], &self.pools[number]);
+        let route = &application.route;
+        let no_answer = |error| NoAnswer { route: application.name().to_string(), error };
+        let from = request.version();
         let switch = upgrade::wanted(&mut request);
         let place = arrival.place.clone();
         let typed = (!route.own_addresses.is_empty()).then(|| (arrival.scheme, arrival.authority.clone()));
         let standing = Standing::new(permit.session().map(Proved::session), &self.clock);
+        let mut gate = None;
+        if !request.body().is_end_stream() {
+            gate = admit(&mut request, &route.upstreams).map_err(no_answer)?;
+        }
         self.prepare(&mut request, route, permit.session(), arrival);
         let mut need = Need::Any;
         if switch.is_some() {
             upgrade::ask(request.headers_mut());
             need = Need::Http1;
         }
-        let patience = route.upstreams.response_timeout;
-        let (mut answer, connection, pool) =
-            send::send(pools, request, need, patience, standing.clone()).await?;
+        let mut progress = None;
+        let request = request.map(|body| {
+            if body.is_end_stream() {
+                return Upload::NONE;
+            }
+            let terms = Terms { standing: standing.clone(), application: application.clone() };
+            let (upload, noted) = Upload::new(body, gate, terms);
+            progress = Some(noted);
+            upload
+        });
+        let (mut answer, answered) = send::send(pools, request, progress, need).await.map_err(no_answer)?;
         *answer.version_mut() = Version::HTTP_11;
         self.cookies.guard_answer(answer.headers_mut());
         if let Some((scheme, authority)) = typed {
@@ -173,11 +213,26 @@ impl Proxy {
             rewrite::cookies(answer.headers_mut(), self.cookies.is_secure());
         }
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let client = switch.ok_or_else(|| UpstreamError::Unsolicited(pool.upstream().to_string()))?;
+            let unsolicited = || no_answer(UpstreamError::Unsolicited(answered.pool.upstream().to_string()));
+            let client = switch.ok_or_else(unsolicited)?;
             return Ok(upgrade::relay(client, answer, standing, place));
         }
+        // Only a body of unknown length has trailers.
+        let trailers = match answer.body().size_hint().exact() {
+            None => trailers::announced(answer.headers(), &route.identity_headers),
+            Some(_) => None,
+        };
         hop_by_hop::remove_from_answer(answer.headers_mut());
-        Ok(answer.map(|body| body::streamed(body, connection, pool, standing)))
+        if let Some(trailers) = trailers {
+            answer.headers_mut().insert(header::TRAILER, trailers);
+        }
+        let names_length = from < Version::HTTP_2
+            && answer.status() == StatusCode::NOT_MODIFIED
+            && answer.headers().contains_key(header::CONTENT_LENGTH);
+        Ok(answer.map(|body| {
+            let body = Streamed::new(body, answered, standing);
+            Either::Left(if names_length { body.keeping_length() } else { body })
+        }))
     }
 
     /// Takes out what may not go on, then puts in what the upstream is to know. In this order: nothing a client
@@ -190,12 +245,20 @@ impl Proxy {
         arrival: Arrival,
     ) {
         let version = request.version();
-        to_origin_form(request);
+        let is_absolute = to_origin_form(request, route.upstreams.version);
+        let framed = framing_of(request, route);
+        let takes_trailers = trailers::are_taken(request.headers());
         let headers = request.headers_mut();
         hop_by_hop::remove_from_request(headers);
         self.cookies.strip(headers);
         identity::replace(headers, &route.identity_headers, proved.map(|proved| &proved.user));
-        headers.insert(header::HOST, arrival.authority.clone());
+        headers.extend(framed);
+        if takes_trailers {
+            trailers::ask(headers);
+        }
+        if is_absolute {
+            headers.insert(header::HOST, arrival.authority.clone());
+        }
         if route.forwarded {
             forwarded::set_forwarded(headers, &arrival.chain, arrival.scheme, &arrival.authority);
         }
@@ -203,18 +266,50 @@ impl Proxy {
     }
 }
 
-/// The target as HTTP/1.1 sends it to an origin server: path and query, to the letter (RFC 9112 section 3.2.1).
-fn to_origin_form(request: &mut Request<Incoming>) {
-    *request.version_mut() = Version::HTTP_11;
-    if request.uri().authority().is_some() {
-        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        *request.uri_mut() = Uri::from(path);
+/// Whether a request may have its body; the gate it comes through when its sender waits.
+fn admit(request: &mut Request<Incoming>, upstreams: &Upstreams) -> Result<Option<Gate>, UpstreamError> {
+    let length = request.body().size_hint().exact();
+    if length.is_none() && upstreams.version == Http1::Old {
+        return Err(UpstreamError::NoLength);
     }
+    if upstreams.max_body.zip(length).is_some_and(|(most, length)| length > most) {
+        return Err(UpstreamError::TooLarge);
+    }
+    let gate = Gate::new(request);
+    if let Some(gate) = &gate {
+        gate.listen(request);
+    }
+    Ok(gate)
 }
 
-/// So many idle connections are kept to one upstream by one thread, for so long.
-const MOST_IDLE: usize = 64;
-const LONGEST_IDLE: Duration = Duration::from_secs(30);
+/// The target as HTTP/1.1 sends it to an origin server: path and query, to the letter (RFC 9112 section 3.2.1). Whether it
+/// had the host in it.
+fn to_origin_form(request: &mut Request<Incoming>, version: Http1) -> bool {
+    *request.version_mut() = match version {
+        Http1::Old => Version::HTTP_10,
+        Http1::Usual => Version::HTTP_11,
+    };
+    if request.uri().authority().is_none() {
+        return false;
+    }
+    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    true
+}
+
+/// What says of a body of unknown length that it is there. hyper says it itself of most methods; a GET would lose its
+/// body.
+fn framing_of(request: &Request<Incoming>, route: &Route) -> HeaderMap {
+    let mut framing = HeaderMap::new();
+    if request.body().is_end_stream() || request.body().size_hint().exact().is_some() {
+        return framing;
+    }
+    framing.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    if let Some(trailers) = trailers::announced(request.headers(), &route.identity_headers) {
+        framing.insert(header::TRAILER, trailers);
+    }
+    framing
+}
 
 /// A pool shared by the requests of one thread.
 type SharedPool = Rc<Pool>;

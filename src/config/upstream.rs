@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
-use super::reader::Section;
+use super::reader::{Section, integer};
 use super::sections::TlsFiles;
-use super::values::duration;
+use super::values::{duration, one_of, size};
 
 /// Where an application runs, and how it is spoken to there.
 #[derive(Clone, Debug)]
@@ -22,6 +22,25 @@ pub struct Upstreams {
     pub connect_timeout: Duration,
     /// From the end of the request to the head of the answer.
     pub response_timeout: Duration,
+    /// For a body that stands still, either way.
+    pub idle_timeout: Duration,
+    /// For a connection that nobody uses.
+    pub keep_alive: Duration,
+    /// Connections that nobody uses, of one thread to one upstream.
+    pub most_idle: usize,
+    /// All of a request's body, in bytes.
+    pub max_body: Option<u64>,
+    /// The version of HTTP/1 that is spoken where HTTP/2 is not.
+    pub version: Http1,
+}
+
+/// A version of HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http1 {
+    /// HTTP/1.0: no chunks, one request a connection.
+    Old,
+    /// HTTP/1.1.
+    Usual,
 }
 
 /// Whom TLS to the upstreams trusts, and who we are there.
@@ -151,10 +170,26 @@ pub(super) fn upstreams(section: &Section<'_>, forwards: bool) -> Option<Upstrea
     let trust = trust(section);
     let connect_timeout = duration(section, "connect_timeout", Duration::from_secs(5));
     let response_timeout = duration(section, "response_timeout", Duration::from_secs(60));
+    let idle_timeout = duration(section, "idle_timeout", Duration::from_secs(300));
+    let keep_alive = duration(section, "upstream_keep_alive", Duration::from_secs(30));
+    let most_idle = section.value("upstream_idle_connections", integer(10_000)).unwrap_or(64);
+    let max_body = size(section, "max_body");
+    let versions = [("1.1", Http1::Usual), ("1.0", Http1::Old)];
+    let version = one_of(section, "upstream_http", &versions, Some(Http1::Usual));
     if !list.iter().any(|upstream| matches!(upstream, Upstream::Https { .. })) {
         no_use_without_tls(section, &list);
     }
-    Some(Upstreams { list, trust, connect_timeout, response_timeout })
+    Some(Upstreams {
+        list,
+        trust,
+        connect_timeout,
+        response_timeout,
+        idle_timeout,
+        keep_alive,
+        most_idle: usize::try_from(most_idle).unwrap_or(usize::MAX),
+        max_body,
+        version: version?,
+    })
 }
 
 fn trust(section: &Section<'_>) -> Trust {

@@ -47,6 +47,25 @@ pub(super) fn refuse_everybody(section: &Section<'_>, key: &'static str, proxies
     }
 }
 
+/// A size in bytes.
+pub(super) fn size(section: &Section<'_>, key: &'static str) -> Option<u64> {
+    section.value(key, |value| {
+        let text = value.as_str().unwrap_or_default().trim();
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let unit: u64 = match text[digits..].trim() {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => 0,
+        };
+        let size = text[..digits].parse().ok().and_then(|number: u64| number.checked_mul(unit));
+        size.filter(|size| *size > 0).ok_or_else(|| {
+            "not a size; write a number and a unit, like \"512KiB\", \"20MiB\" or \"2GiB\"".to_owned()
+        })
+    })
+}
+
 /// For one whole call that a person waits for, or its default.
 pub(super) fn timeout(section: &Section<'_>, default: Duration) -> Duration {
     let timeout = duration(section, "timeout", default);

@@ -9,7 +9,7 @@ use crate::domain::policy::Reason;
 use crate::message::kind::Kind;
 use crate::pages::Pages;
 use crate::pages::problem::Refusal;
-use crate::proxy::UpstreamError;
+use crate::proxy::{NoAnswer, UpstreamError};
 
 /// The answer to a refused request.
 pub(super) fn refused(pages: &Pages, refusal: &Refusal, kind: Kind) -> Response<Full<Bytes>> {
@@ -36,6 +36,7 @@ const fn ends_connection(refusal: &Refusal) -> bool {
             | Refusal::TooLarge
             | Refusal::TooSlow
             | Refusal::Incomplete
+            | Refusal::LengthRequired
     )
 }
 
@@ -48,10 +49,13 @@ impl From<Reason> for Refusal {
     }
 }
 
-impl From<UpstreamError> for Refusal {
-    fn from(error: UpstreamError) -> Self {
+impl From<NoAnswer> for Refusal {
+    fn from(NoAnswer { route, error }: NoAnswer) -> Self {
         let refusal = match &error {
             UpstreamError::Client => Self::Incomplete,
+            UpstreamError::ClientStalled => Self::TooSlow,
+            UpstreamError::TooLarge => Self::TooLarge,
+            UpstreamError::NoLength => Self::LengthRequired,
             UpstreamError::Unreachable(..) => Self::UpstreamUnreachable,
             UpstreamError::Timeout(_) => Self::UpstreamTimeout,
             UpstreamError::Tls(..)
@@ -60,10 +64,10 @@ impl From<UpstreamError> for Refusal {
             | UpstreamError::Unsolicited(_) => Self::UpstreamFailed,
         };
         // Clients break off all day.
-        if refusal == Self::Incomplete {
-            tracing::debug!(%error, "nothing to answer");
+        if refusal.is_the_clients() {
+            tracing::debug!(route, %error, "a request goes no further");
         } else {
-            tracing::warn!(%error, "the upstream gave no answer");
+            tracing::warn!(route, %error, "the upstream gave no answer");
         }
         refusal
     }

@@ -37,6 +37,8 @@ pub enum Refusal {
     WrongMediaType,
     /// Larger than anything we take.
     TooLarge,
+    /// A body whose length is not known beforehand.
+    LengthRequired,
     /// The body did not come in time.
     TooSlow,
     /// The client went away in the middle.
@@ -67,12 +69,18 @@ impl Refusal {
             Self::CrossSite | Self::Denied => StatusCode::FORBIDDEN,
             Self::WrongMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Busy | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
+    }
+
+    /// Whether it is for what the client sent, and no trouble of ours or the application's.
+    pub fn is_the_clients(&self) -> bool {
+        self.status().is_client_error()
     }
 
     /// Its word for programs.
@@ -88,6 +96,7 @@ impl Refusal {
             Self::Denied => "denied",
             Self::WrongMediaType => "unsupported_media_type",
             Self::TooLarge => "too_large",
+            Self::LengthRequired => "length_required",
             Self::TooSlow => "too_slow",
             Self::Incomplete => "incomplete_request",
             Self::Busy => "busy",
@@ -117,6 +126,7 @@ impl Refusal {
             | Self::CrossSite
             | Self::WrongMediaType
             | Self::TooLarge
+            | Self::LengthRequired
             | Self::TooSlow
             | Self::Incomplete
             | Self::Busy

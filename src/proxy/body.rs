@@ -1,6 +1,5 @@
-//! Bodies on their way through: never gathered, never altered.
+//! The body of an answer on its way to the client: never gathered, never altered.
 
-use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,7 +11,11 @@ use tokio::time::Instant;
 
 use super::SharedPool;
 use super::connection::Connection;
+use super::send::Answered;
 use super::standing::Standing;
+use super::upload::Progress;
+use super::watch::Watch;
+use crate::message::trailers;
 
 /// The body of an answer: an upstream's, streaming, or ours, whole.
 pub type ReplyBody = Either<Streamed, Full<Bytes>>;
@@ -26,6 +29,12 @@ pub enum BodyError {
     /// The session it belongs to is over.
     #[error("the session ended")]
     SessionEnded,
+    /// Its sender sent nothing for too long.
+    #[error("nothing came in time")]
+    Stalled,
+    /// It is larger than the route takes.
+    #[error("the body is too large")]
+    TooLarge,
 }
 
 /// An upstream's answer, for as long as what it stands on lasts; gives the connection back to its thread when it has
@@ -34,9 +43,15 @@ pub struct Streamed {
     body: Incoming,
     connection: Option<Connection>,
     pool: SharedPool,
+    upload: Option<Rc<Progress>>,
     standing: Standing,
+    /// The length it would have, had it a body: of what was not modified.
+    only_length: bool,
     /// What is whole in its first piece goes out, whatever happened meanwhile: the request was decided on before.
     begun: bool,
+    /// Since when the upstream keeps us waiting.
+    waiting: Option<Instant>,
+    watch: Watch,
     /// Made when the upstream first keeps us waiting: most answers never need it.
     over: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -47,30 +62,59 @@ impl fmt::Debug for Streamed {
     }
 }
 
-pub(super) fn streamed(
-    body: Incoming,
-    connection: Option<Connection>,
-    pool: SharedPool,
-    standing: Standing,
-) -> ReplyBody {
-    Either::Left(Streamed { body, connection, pool, standing, begun: false, over: None })
+impl Streamed {
+    pub(super) fn new(body: Incoming, answered: Answered, standing: Standing) -> Self {
+        let Answered { connection, pool, upload } = answered;
+        let (only_length, begun, waiting, watch, over) = (false, false, None, Watch::default(), None);
+        Self { body, connection, pool, upload, standing, only_length, begun, waiting, watch, over }
+    }
+
+    /// Lets hyper keep the length in the head of an answer that has no body: it takes it out where it knows that nothing
+    /// comes.
+    pub(super) fn keeping_length(mut self) -> Self {
+        self.only_length = true;
+        self
+    }
 }
 
 impl Streamed {
-    /// Whether the session ended while the upstream keeps us waiting.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Why it ends while the upstream keeps us waiting, if it does.
+    fn given_up(&mut self, cx: &mut Context<'_>) -> Option<BodyError> {
         let over = self.over.get_or_insert_with(|| {
             let standing = self.standing.clone();
             Box::pin(async move { standing.over().await })
         });
-        over.as_mut().poll(cx).is_ready()
+        if over.as_mut().poll(cx).is_ready() {
+            return Some(BodyError::SessionEnded);
+        }
+        let due = *self.waiting.get_or_insert_with(Instant::now) + self.pool.terms().idle_timeout;
+        self.watch.poll(cx, || due).is_ready().then_some(BodyError::Stalled)
+    }
+
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
+            return self.given_up(cx).map_or(Poll::Pending, |error| Poll::Ready(Some(Err(error))));
+        };
+        self.waiting = None;
+        if self.begun && self.standing.has_ended() {
+            return Poll::Ready(Some(Err(BodyError::SessionEnded)));
+        }
+        self.begun = true;
+        Poll::Ready(polled.map(|frame| frame.map(|frame| self.cleaned(frame)).map_err(BodyError::Broken)))
+    }
+
+    fn cleaned(&self, mut frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let Some(trailers) = frame.trailers_mut() {
+            trailers::clean(trailers, self.pool.identity_headers());
+        }
+        frame
     }
 }
 
 impl Drop for Streamed {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.pool.give_back(connection);
+            self.pool.give_back(connection, self.upload.take());
         }
     }
 }
@@ -83,93 +127,22 @@ impl Body for Streamed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        let over =
-            if polled.is_pending() { self.is_over(cx) } else { self.begun && self.standing.has_ended() };
-        self.begun |= polled.is_ready();
-        if over {
-            // Closed, not given back: the upstream is still sending.
-            self.connection = None;
-            return Poll::Ready(Some(Err(BodyError::SessionEnded)));
+        let polled = self.poll_upstream(cx);
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            tracing::info!(upstream = %self.pool.upstream(), route = %self.pool.route(), %error, "an answer broke off");
+            // The upstream may still be sending.
+            if let Some(connection) = self.connection.take() {
+                connection.close();
+            }
         }
-        polled.map_err(BodyError::Broken)
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        !self.only_length && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// How a request's body gets on.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    moved: Cell<Option<Instant>>,
-    broken: Cell<bool>,
-}
-
-impl Progress {
-    /// When it last moved, so that a long upload is not taken for a silent upstream.
-    pub(super) fn moved(&self) -> Option<Instant> {
-        self.moved.get()
-    }
-
-    /// Whether the client broke it off, or sent what is no body: then the upstream is not to blame.
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken.get()
-    }
-}
-
-/// A request's body, where it has one; notes how it gets on.
-#[derive(Debug)]
-pub(super) struct Upload {
-    body: Option<Incoming>,
-    standing: Standing,
-    progress: Rc<Progress>,
-}
-
-impl Upload {
-    pub(super) fn new(body: Incoming, standing: Standing) -> (Self, Rc<Progress>) {
-        let progress = Rc::<Progress>::default();
-        let body = (!body.is_end_stream()).then_some(body);
-        (Self { body, standing, progress: progress.clone() }, progress)
-    }
-
-    /// That of the same request, had it none.
-    pub(super) fn empty(&self) -> Self {
-        Self { body: None, standing: self.standing.clone(), progress: self.progress.clone() }
-    }
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
-        if let Poll::Ready(frame) = &polled {
-            self.progress.moved.set(Some(Instant::now()));
-            self.progress.broken.set(matches!(frame, Some(Err(_))));
-        }
-        if polled.is_ready() && self.standing.has_ended() {
-            self.progress.broken.set(true);
-            return Poll::Ready(Some(Err(BodyError::SessionEnded)));
-        }
-        polled.map_err(BodyError::Broken)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        if self.only_length { SizeHint::default() } else { self.body.size_hint() }
     }
 }

@@ -7,13 +7,14 @@ use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::UpstreamError;
 use super::application::Application;
-use super::body::Upload;
 use super::http2::{Link, Stream};
+use super::upload::Upload;
+use super::watch::Watch;
 use crate::config::Upstream;
 
 /// All of the head of an answer, in bytes.
@@ -28,10 +29,25 @@ pub(super) enum Connection {
     Stream(Stream),
 }
 
+impl Connection {
+    /// Ends what is under way on it.
+    pub(super) fn close(self) {
+        match self {
+            Self::Own(own) => own.close(),
+            // Its stream is reset once the answer is let go.
+            Self::Stream(_) => {}
+        }
+    }
+}
+
 /// The sending half of an HTTP/1.1 connection.
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) sender: http1::SendRequest<Upload>,
+    /// When it was used last.
+    pub(super) used: Instant,
+    /// For the answers that come on it.
+    pub(super) watch: Watch,
     task: JoinHandle<()>,
 }
 
@@ -108,5 +124,5 @@ where
     let (sender, connection) = handshake.await?;
     // Ends by itself when the upstream or we close; what went wrong is told to whoever waits for an answer.
     let task = tokio::task::spawn_local(async move { connection.with_upgrades().await.unwrap_or_default() });
-    Ok(Own { sender, task })
+    Ok(Own { sender, used: Instant::now(), watch: Watch::default(), task })
 }

@@ -16,8 +16,8 @@ use hyper::{Request, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 
-use super::body::Upload;
 use super::connection::LONGEST_HEAD;
+use super::upload::Upload;
 
 /// Requests on one connection at once, where the upstream allows as many.
 const MOST_STREAMS: usize = 100;

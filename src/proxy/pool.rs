@@ -1,17 +1,24 @@
 //! Connections to the upstreams of one route, kept by one thread for itself: no lock, no hop between tasks.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
+use hyper::header::HeaderName;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::application::Applications;
+use super::application::Application;
 use super::connection::{Connection, Need, Opened, Own, open};
 use super::http2::{Link, Stream};
-use super::{LONGEST_IDLE, MOST_IDLE, SharedPool, UpstreamError};
-use crate::config::Upstream;
+use super::upload::{Progress, Stage};
+use super::{SharedPool, UpstreamError};
+use crate::config::{Upstream, Upstreams};
 
+/// A request's body may stand still for so long once its answer is over.
+const LONGEST_REST: Duration = Duration::from_secs(30);
 /// HTTP/2 connections of one thread to one upstream; beyond them requests wait for a stream.
 const MOST_LINKS: usize = 8;
 
@@ -23,9 +30,9 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    pub(super) fn new(applications: &Applications, route: usize) -> Self {
-        let pool = |place| Rc::new(Pool::new(applications.clone(), route, place));
-        let upstreams = applications.0[route].route.upstreams.list.len();
+    pub(super) fn new(application: &Arc<Application>) -> Self {
+        let pool = |place| Rc::new(Pool::new(application.clone(), place));
+        let upstreams = application.route.upstreams.list.len();
         Self { pools: (0..upstreams).map(pool).collect(), next: Cell::new(0) }
     }
 
@@ -44,10 +51,9 @@ impl Pools {
 /// Connections to one upstream.
 #[derive(Debug)]
 pub(super) struct Pool {
-    applications: Applications,
-    route: usize,
+    application: Arc<Application>,
     place: usize,
-    idle: RefCell<Vec<(Own, Instant)>>,
+    idle: RefCell<Vec<Own>>,
     links: RefCell<Vec<Link>>,
     /// Held while an HTTP/2 connection is opened: who comes meanwhile shares it.
     opening: Mutex<()>,
@@ -56,12 +62,11 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    fn new(applications: Applications, route: usize, place: usize) -> Self {
-        let upstream = &applications.0[route].route.upstreams.list[place];
+    fn new(application: Arc<Application>, place: usize) -> Self {
+        let upstream = &application.route.upstreams.list[place];
         let speaks_http2 = Cell::new(matches!(upstream, Upstream::H2c(_) | Upstream::Https { .. }));
         Self {
-            applications,
-            route,
+            application,
             place,
             idle: RefCell::default(),
             links: RefCell::default(),
@@ -71,7 +76,22 @@ impl Pool {
     }
 
     pub(super) fn upstream(&self) -> &Upstream {
-        &self.applications.0[self.route].route.upstreams.list[self.place]
+        &self.application.route.upstreams.list[self.place]
+    }
+
+    /// How it is spoken to.
+    pub(super) fn terms(&self) -> &Upstreams {
+        &self.application.route.upstreams
+    }
+
+    /// What the log calls the route.
+    pub(super) fn route(&self) -> impl fmt::Display + '_ {
+        self.application.name()
+    }
+
+    /// Fields that carry the user's name to it.
+    pub(super) fn identity_headers(&self) -> &[HeaderName] {
+        &self.application.route.identity_headers
     }
 
     /// The connection used last, if one is still open.
@@ -82,8 +102,7 @@ impl Pool {
             return Some(Connection::Stream(stream));
         }
         let mut idle = self.idle.borrow_mut();
-        let own = std::iter::from_fn(|| idle.pop()).map(|(own, _)| own).find(|own| own.sender.is_ready());
-        own.map(Connection::Own)
+        std::iter::from_fn(|| idle.pop()).find(|own| own.sender.is_ready()).map(Connection::Own)
     }
 
     /// A stream of a connection that has room, or of the one with the fewest when no more may be opened.
@@ -100,26 +119,33 @@ impl Pool {
     }
 
     /// Gives a connection back once its answer has been read.
-    pub(super) fn give_back(self: &Rc<Self>, connection: Connection) {
+    pub(super) fn give_back(self: &Rc<Self>, connection: Connection, upload: Option<Rc<Progress>>) {
         let Connection::Own(mut own) = connection else { return };
         if own.sender.is_ready() {
             return self.keep(own);
         }
+        // What the upstream answered without asking for is not sent.
+        if upload.as_ref().is_some_and(|upload| upload.stage() == Stage::Held) {
+            return own.close();
+        }
         let pool = self.clone();
         tokio::task::spawn_local(async move {
-            match timeout(LONGEST_IDLE, own.sender.ready()).await {
-                Ok(Ok(())) => pool.keep(own),
-                Ok(Err(_)) => {}
+            while timeout(LONGEST_REST, own.sender.ready()).await.is_err() {
                 // A request that still comes when its answer is long over.
-                Err(_) => own.close(),
+                if upload.as_ref().is_none_or(|upload| upload.moved().elapsed() >= LONGEST_REST) {
+                    return own.close();
+                }
+            }
+            if own.sender.is_ready() {
+                pool.keep(own);
             }
         });
     }
 
     fn keep(&self, own: Own) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < MOST_IDLE {
-            idle.push((own, Instant::now()));
+        if idle.len() < self.terms().most_idle {
+            idle.push(own);
         }
     }
 
@@ -132,8 +158,7 @@ impl Pool {
 
     /// Opens a connection that others may be waiting for too.
     async fn connect_shared(&self) -> Result<Connection, UpstreamError> {
-        let upstreams = &self.applications.0[self.route].route.upstreams;
-        let Ok(_turn) = timeout(upstreams.connect_timeout, self.opening.lock()).await else {
+        let Ok(_turn) = timeout(self.terms().connect_timeout, self.opening.lock()).await else {
             return Err(UpstreamError::Timeout(self.upstream().to_string()));
         };
         if let Some(stream) = self.stream() {
@@ -143,7 +168,7 @@ impl Pool {
     }
 
     async fn open(&self, need: Need) -> Result<Connection, UpstreamError> {
-        match open(&self.applications.0[self.route], self.upstream(), need).await? {
+        match open(&self.application, self.upstream(), need).await? {
             Opened::Own(own) => {
                 self.speaks_http2.set(self.speaks_http2.get() && need != Need::Any);
                 Ok(Connection::Own(own))
@@ -158,7 +183,8 @@ impl Pool {
     }
 
     fn tidy(&self) {
-        self.idle.borrow_mut().retain(|(own, since)| own.sender.is_ready() && since.elapsed() < LONGEST_IDLE);
-        self.links.borrow_mut().retain(|link| link.is_open() && !link.is_idle_for(LONGEST_IDLE));
+        let longest = self.terms().keep_alive;
+        self.idle.borrow_mut().retain(|own| own.sender.is_ready() && own.used.elapsed() < longest);
+        self.links.borrow_mut().retain(|link| link.is_open() && !link.is_idle_for(longest));
     }
 }

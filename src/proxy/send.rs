@@ -1,61 +1,81 @@
 //! One request to one upstream: on a kept connection when there is one, on a new one else.
 
-use std::time::Duration;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
 use hyper::{Request, Response, Version};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::body::{Progress, Upload};
 use super::connection::{Connection, Need, Own};
 use super::http2::{self, Stream};
 use super::pool::Pools;
-use super::standing::Standing;
+use super::upload::{Progress, Stage, Upload};
+use super::watch::Watch;
 use super::{SharedPool, UpstreamError};
+use crate::config;
 use crate::message::framing;
 
-/// An answer's head, what its body comes on, and where that connection belongs.
-pub(super) type Answered = (Response<Incoming>, Option<Connection>, SharedPool);
+/// What the body of an answer comes on, and where that belongs.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// Unless it must not be used again.
+    pub(super) connection: Option<Connection>,
+    pub(super) pool: SharedPool,
+    /// How the request's body gets on.
+    pub(super) upload: Option<Rc<Progress>>,
+}
 
 /// Sends a request and waits for the head of its answer. It is sent a second time only when the upstream certainly did
 /// not process it: not a byte of it went out, or the upstream said so.
 pub(super) async fn send(
     pools: &Pools,
-    request: Request<Incoming>,
+    request: Request<Upload>,
+    upload: Option<Rc<Progress>>,
     need: Need,
-    patience: Duration,
-    standing: Standing,
-) -> Result<Answered, UpstreamError> {
-    let (head, body) = request.into_parts();
-    let (body, progress) = Upload::new(body, standing);
-    let mut request = Request::from_parts(head, body);
+) -> Result<(Response<Incoming>, Answered), UpstreamError> {
+    let mut request = Some(request);
     let mut failed = None;
     for pool in pools.in_turn() {
         if let Some(error) = &failed {
-            tracing::warn!(%error, "trying the next upstream");
+            tracing::warn!(route = %pool.route(), %error, "trying the next upstream");
         }
-        // A stream that was refused is not asked for again here: the next one would be refused as well.
-        let mut refused = false;
-        while let Some(connection) = pool.take(need).filter(|_| !refused) {
-            refused = matches!(connection, Connection::Stream(_));
-            match on(pool, connection, request, patience, &progress).await? {
-                Sent::Answered(answer, connection) => return Ok((answer, connection, pool.clone())),
-                Sent::Unsent(back, _) => request = back,
-            }
-        }
-        let connection = match pool.connect(need).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                failed = Some(error);
-                continue;
-            }
-        };
-        match on(pool, connection, request, patience, &progress).await? {
-            Sent::Answered(answer, connection) => return Ok((answer, connection, pool.clone())),
-            Sent::Unsent(back, why) => {
-                request = back;
-                failed = Some(UpstreamError::Failed(pool.upstream().to_string(), why));
+        let mut kept = true;
+        while kept {
+            let connection = match pool.take(need) {
+                Some(connection) => connection,
+                // Rare, and large: not a part of every request.
+                None => match Box::pin(pool.connect(need)).await {
+                    Ok(connection) => {
+                        kept = false;
+                        connection
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                },
+            };
+            let sent = match connection {
+                Connection::Own(own) => on_own(pool, own, &mut request, upload.as_deref()).await?,
+                Connection::Stream(stream) => {
+                    // Who is refused a stream twice is not asked again.
+                    let again = std::mem::replace(&mut kept, false);
+                    let sent = Box::pin(on_stream(pool, stream, &mut request, upload.as_deref())).await?;
+                    kept = again && matches!(sent, Sent::Unsent(_)) && failed.is_none();
+                    sent
+                }
+            };
+            match sent {
+                Sent::Answered(answer, connection) => {
+                    return Ok((answer, Answered { connection, pool: pool.clone(), upload }));
+                }
+                Sent::Unsent(error) => {
+                    failed = Some(UpstreamError::Failed(pool.upstream().to_string(), error))
+                }
             }
         }
     }
@@ -65,39 +85,31 @@ pub(super) async fn send(
 enum Sent {
     /// With the connection, unless it must not be used again.
     Answered(Response<Incoming>, Option<Connection>),
-    /// The upstream did not process it, and why.
-    Unsent(Request<Upload>, hyper::Error),
-}
-
-async fn on(
-    pool: &SharedPool,
-    connection: Connection,
-    request: Request<Upload>,
-    patience: Duration,
-    progress: &Progress,
-) -> Result<Sent, UpstreamError> {
-    let answering = async {
-        match connection {
-            Connection::Own(own) => on_own(pool, own, request, progress).await,
-            Connection::Stream(stream) => on_stream(pool, stream, request, progress).await,
-        }
-    };
-    tokio::select! {
-        biased;
-        answered = answering => answered,
-        () = silence(patience, progress) => Err(UpstreamError::Timeout(pool.upstream().to_string())),
-    }
+    /// The upstream did not process it, and why. The request is where it was.
+    Unsent(hyper::Error),
 }
 
 async fn on_own(
     pool: &SharedPool,
     mut own: Own,
-    request: Request<Upload>,
-    progress: &Progress,
+    request: &mut Option<Request<Upload>>,
+    upload: Option<&Progress>,
 ) -> Result<Sent, UpstreamError> {
-    let answer = match own.sender.try_send_request(request).await {
+    own.used = Instant::now();
+    let sending = own.sender.try_send_request(request.take().expect("it is there until it is sent"));
+    let mut sending = pin!(sending);
+    let patience = Patience { sent: own.used, terms: pool.terms(), upload };
+    let answered = poll_fn(|cx| match sending.as_mut().poll(cx) {
+        Poll::Ready(answered) => Poll::Ready(Some(answered)),
+        Poll::Pending => patience.poll(cx, &mut own.watch).map(|()| None),
+    });
+    let Some(answered) = answered.await else {
+        own.close();
+        return Err(UpstreamError::Timeout(pool.upstream().to_string()));
+    };
+    let answer = match answered {
         Ok(answer) => answer,
-        Err(refused) => return unsent(pool, refused, progress),
+        Err(refused) => return unsent(pool, refused, request, upload),
     };
     if !framing::is_plain_answer(answer.headers()) {
         // Where it ends is a matter of opinion: nothing that comes on this connection can be trusted.
@@ -112,61 +124,87 @@ async fn on_own(
 async fn on_stream(
     pool: &SharedPool,
     stream: Stream,
-    mut request: Request<Upload>,
-    progress: &Progress,
+    slot: &mut Option<Request<Upload>>,
+    upload: Option<&Progress>,
 ) -> Result<Sent, UpstreamError> {
+    let mut request = slot.take().expect("it is there until it is sent");
     let host = http2::to_http2(&mut request, stream.scheme());
     // A body can be sent once only; a request without one is kept for the case that it is refused.
-    let spare = request.body().is_end_stream().then(|| request.body().empty());
-    let spare = spare.map(|body| {
-        let mut spare = Request::new(body);
+    let mut spare = request.body().is_end_stream().then(|| {
+        let mut spare = Request::new(Upload::NONE);
         request.uri().clone_into(spare.uri_mut());
         request.method().clone_into(spare.method_mut());
         request.headers().clone_into(spare.headers_mut());
         spare
     });
-    let back = |mut request, refused: TrySendError<_>| {
-        http2::from_http2(&mut request, host);
-        Ok(Sent::Unsent(request, refused.into_error()))
+    let mut sender = stream.sender();
+    let mut sending = pin!(sender.try_send_request(request));
+    let patience = Patience { sent: Instant::now(), terms: pool.terms(), upload };
+    let mut watch = Watch::default();
+    let answered = poll_fn(|cx| match sending.as_mut().poll(cx) {
+        Poll::Ready(answered) => Poll::Ready(Some(answered)),
+        Poll::Pending => patience.poll(cx, &mut watch).map(|()| None),
+    });
+    let Some(answered) = answered.await else {
+        return Err(UpstreamError::Timeout(pool.upstream().to_string()));
     };
-    let answered = stream.sender().try_send_request(request).await;
-    if answered.is_ok() {
-        stream.note_answer();
-    }
-    match (answered, spare) {
-        (Ok(answer), _) if framing::is_plain_answer(answer.headers()) => {
-            Ok(Sent::Answered(answer, Some(Connection::Stream(stream))))
+    let mut refused = match answered {
+        Ok(answer) => {
+            stream.note_answer();
+            return match framing::is_plain_answer(answer.headers()) {
+                true => Ok(Sent::Answered(answer, Some(Connection::Stream(stream)))),
+                false => Err(UpstreamError::Misframed(pool.upstream().to_string())),
+            };
         }
-        (Ok(_), _) => Err(UpstreamError::Misframed(pool.upstream().to_string())),
-        (Err(mut refused), spare) => match (refused.take_message(), spare) {
-            (Some(request), _) => back(request, refused),
-            (None, Some(spare)) if http2::was_refused(refused.error()) => back(spare, refused),
-            (None, _) => unsent(pool, refused, progress),
-        },
-    }
+        Err(refused) => refused,
+    };
+    let back =
+        refused.take_message().or_else(|| spare.take().filter(|_| http2::was_refused(refused.error())));
+    let Some(mut request) = back else { return unsent(pool, refused, slot, upload) };
+    http2::from_http2(&mut request, host);
+    *slot = Some(request);
+    Ok(Sent::Unsent(refused.into_error()))
 }
 
-/// The request, when it can be had back; else why there is no answer.
+/// Puts the request back where it can be had back; else tells why there is no answer.
 fn unsent(
     pool: &SharedPool,
     mut refused: TrySendError<Request<Upload>>,
-    progress: &Progress,
+    request: &mut Option<Request<Upload>>,
+    upload: Option<&Progress>,
 ) -> Result<Sent, UpstreamError> {
-    match refused.take_message() {
-        Some(request) => Ok(Sent::Unsent(request, refused.into_error())),
-        None if progress.is_broken() => Err(UpstreamError::Client),
-        None => Err(UpstreamError::Failed(pool.upstream().to_string(), refused.into_error())),
+    *request = refused.take_message();
+    if request.is_some() {
+        return Ok(Sent::Unsent(refused.into_error()));
     }
+    Err(match upload.map(Progress::stage) {
+        Some(Stage::Broken) => UpstreamError::Client,
+        Some(Stage::Stalled) => UpstreamError::ClientStalled,
+        Some(Stage::TooLarge) => UpstreamError::TooLarge,
+        None | Some(Stage::Held | Stage::Passing | Stage::Waiting | Stage::Sent) => {
+            UpstreamError::Failed(pool.upstream().to_string(), refused.into_error())
+        }
+    })
 }
 
-/// Returns once neither the request's body has moved nor an answer has come for so long.
-async fn silence(patience: Duration, progress: &Progress) {
-    let mut until = Instant::now() + patience;
-    loop {
-        sleep_until(until).await;
-        match progress.moved().map(|at| at + patience) {
-            Some(later) if later > until => until = later,
-            _ => return,
-        }
+/// How long we wait for an answer.
+struct Patience<'r> {
+    sent: Instant,
+    terms: &'r config::Upstreams,
+    upload: Option<&'r Progress>,
+}
+
+impl Patience<'_> {
+    /// Returns once the upstream has kept us waiting for too long: for the head of its answer, or for taking the
+    /// request's body. While the client is to send more, nobody else is to blame; the body itself sees to that.
+    fn poll(&self, cx: &mut Context<'_>, watch: &mut Watch) -> Poll<()> {
+        watch.poll(cx, || match self.upload.map(|upload| (upload.stage(), upload.moved())) {
+            None => self.sent + self.terms.response_timeout,
+            Some((Stage::Waiting | Stage::Held, _)) => Instant::now() + self.terms.idle_timeout,
+            Some((Stage::Passing, moved)) => moved + self.terms.idle_timeout,
+            Some((Stage::Sent | Stage::Broken | Stage::Stalled | Stage::TooLarge, moved)) => {
+                moved + self.terms.response_timeout
+            }
+        })
     }
 }

@@ -34,6 +34,7 @@ mod slow;
 mod smoke;
 mod smuggling;
 mod spend;
+mod streams;
 mod tells;
 mod tls;
 mod twilio;

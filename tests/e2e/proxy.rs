@@ -161,7 +161,9 @@ async fn lesson_11_connection_cannot_strip_identity(stage: &Stage) {
     assert_eq!(fields(&request, "host"), ["127.0.0.1"], "{request}");
     assert_eq!(fields(&request, "via"), ["1.1 vestibule"], "{request}");
     assert_eq!(field(&request, "x-kept"), Some("1"), "{request}");
-    for name in ["x-mine", "keep-alive", "te", "trailer", "upgrade", "http2-settings", "proxy-connection"] {
+    // That it takes trailers is said anew, for this hop.
+    assert_eq!((fields(&request, "te"), fields(&request, "connection")), (vec!["trailers"], vec!["te"]));
+    for name in ["x-mine", "keep-alive", "trailer", "upgrade", "http2-settings", "proxy-connection"] {
         assert_eq!(field(&request, name), None, "{request}");
     }
 }
