@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::LocalSet;
 
 use self::greeting::{greet_again, greet_all};
 use self::household::{Household, keep_house};
@@ -209,6 +210,7 @@ impl Gateway {
         let observed = observe::Observed {
             store: store.clone(),
             failover: failover.clone(),
+            applications: applications.clone(),
             metrics,
             spend: settings.spend,
             clock: clock.clone(),
@@ -233,6 +235,9 @@ impl Gateway {
             proxy_protocol: settings.server.proxy_protocol,
             addresses: Arc::new(Addresses::new(settings.server.max_connections_per_address)),
         };
+        if applications.are_checked() {
+            check_upstreams(applications.clone(), terms.drain.clone()).map_err(StartError::Threads)?;
+        }
         let fronts = fronts(&applications, bound, &terms, &office, &clock).map_err(StartError::Threads)?;
         Ok(Self { addresses, back_office, fronts, drain, sessions })
     }
@@ -262,6 +267,20 @@ impl Gateway {
         }
         self.back_office.shutdown_timeout(Duration::from_secs(5));
     }
+}
+
+/// A thread that checks upstreams until the gateway stops.
+fn check_upstreams(applications: Applications, mut drain: watch::Receiver<bool>) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let check = move || {
+        LocalSet::new().block_on(&runtime, async {
+            tokio::select! {
+                () = applications.check() => {}
+                _ = drain.wait_for(|drain| *drain) => {}
+            }
+        });
+    };
+    thread::Builder::new().name("checks".to_owned()).spawn(check).map(drop)
 }
 
 /// A thread of the front for each set of listeners.

@@ -22,6 +22,7 @@ pub struct Metrics {
     guards: Family<GuardLabels, Counter>,
     closed: Family<GuardLabels, Gauge>,
     healthy: Family<ProviderLabels, Gauge>,
+    upstreams: Family<UpstreamLabels, Gauge>,
     messages: Family<PeriodLabels, Gauge<u64, AtomicU64>>,
     budgets: Family<PeriodLabels, Gauge<u64, AtomicU64>>,
 }
@@ -49,6 +50,12 @@ struct ProviderLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct UpstreamLabels {
+    route: String,
+    upstream: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PeriodLabels {
     period: &'static str,
 }
@@ -68,6 +75,8 @@ impl Metrics {
         registry.register("spend_guard_stops", "Messages that the spend guard stopped", guards.clone());
         registry.register("spend_guard_closed", "1 while a guard closes sending for all", closed.clone());
         registry.register("provider_asked", "0 while a provider fails and is left alone", healthy.clone());
+        let upstreams: Family<UpstreamLabels, Gauge> = Family::default();
+        registry.register("upstream_up", "0 while an upstream fails and is left alone", upstreams.clone());
         registry.register(
             "messages",
             "Messages counted in the running day and month (UTC)",
@@ -77,7 +86,17 @@ impl Metrics {
         for guard in Guard::ALL {
             let _ = guards.get_or_create(&GuardLabels { guard: guard.as_str() });
         }
-        Self { registry: Arc::new(registry), events, calls, guards, closed, healthy, messages, budgets }
+        Self {
+            registry: Arc::new(registry),
+            events,
+            calls,
+            guards,
+            closed,
+            healthy,
+            upstreams,
+            messages,
+            budgets,
+        }
     }
 
     /// Counts an event.
@@ -97,6 +116,11 @@ impl Metrics {
     pub fn set_health(&self, provider: &str, asked: bool) {
         let labels = ProviderLabels { provider: provider.to_owned() };
         self.healthy.get_or_create(&labels).set(i64::from(asked));
+    }
+
+    /// Whether requests go to an upstream of a route.
+    pub fn set_upstream(&self, route: String, upstream: String, up: bool) {
+        self.upstreams.get_or_create(&UpstreamLabels { route, upstream }).set(i64::from(up));
     }
 
     /// Whether a guard closes sending.

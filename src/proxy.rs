@@ -1,9 +1,12 @@
 //! Sending a permitted request on, and its answer back. Only what the policy permitted comes in here.
 
 mod application;
+mod balance;
 mod body;
+mod check;
 mod connection;
 mod expect;
+mod health;
 mod http2;
 mod pool;
 mod send;
@@ -17,6 +20,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
@@ -36,10 +40,11 @@ use crate::domain::time::Timestamp;
 use crate::message::rewrite::{self, Typed};
 use crate::message::session_cookie::Names;
 use crate::message::{forwarded, hop_by_hop, identity, trailers};
+use balance::Pools;
 use body::Streamed;
 use connection::Need;
 use expect::Gate;
-use pool::{Pool, Pools};
+use pool::Pool;
 use standing::Standing;
 use upload::{Terms, Upload};
 
@@ -111,6 +116,9 @@ pub enum UpstreamError {
     /// It never had the whole request.
     #[error("the client broke its request off")]
     Client,
+    /// All upstreams failed their checks; the next ones are due in so long.
+    #[error("all upstreams failed their checks")]
+    Resting(Duration),
     /// The client sent nothing of its body for too long.
     #[error("the client sent nothing more of its body")]
     ClientStalled,
@@ -215,7 +223,7 @@ impl Proxy {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let unsolicited = || no_answer(UpstreamError::Unsolicited(answered.pool.upstream().to_string()));
             let client = switch.ok_or_else(unsolicited)?;
-            return Ok(upgrade::relay(client, answer, standing, place));
+            return Ok(upgrade::relay(client, answer, standing, (place, answered.under_way)));
         }
         // Only a body of unknown length has trailers.
         let trailers = match answer.body().size_hint().exact() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use hyper::Uri;
 use rustls::pki_types::ServerName;
 
 use super::reader::{Section, integer};
@@ -32,6 +33,30 @@ pub struct Upstreams {
     pub max_body: Option<u64>,
     /// The version of HTTP/1 that is spoken where HTTP/2 is not.
     pub version: Http1,
+    /// Which one is asked.
+    pub balance: Balance,
+    /// How they are checked.
+    pub health: Option<HealthCheck>,
+}
+
+/// Which of several upstreams is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Each in its turn.
+    RoundRobin,
+    /// The one with the fewest requests under way.
+    LeastOutstanding,
+}
+
+/// How an upstream is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for.
+    pub path: Uri,
+    /// How often.
+    pub interval: Duration,
+    /// For the connection and the head of the answer.
+    pub timeout: Duration,
 }
 
 /// A version of HTTP/1.
@@ -179,6 +204,9 @@ pub(super) fn upstreams(section: &Section<'_>, forwards: bool) -> Option<Upstrea
     if !list.iter().any(|upstream| matches!(upstream, Upstream::Https { .. })) {
         no_use_without_tls(section, &list);
     }
+    let words = [("round-robin", Balance::RoundRobin), ("least-outstanding", Balance::LeastOutstanding)];
+    let balance = one_of(section, "balance", &words, Some(Balance::RoundRobin));
+    let health = health(section);
     Some(Upstreams {
         list,
         trust,
@@ -189,7 +217,26 @@ pub(super) fn upstreams(section: &Section<'_>, forwards: bool) -> Option<Upstrea
         most_idle: usize::try_from(most_idle).unwrap_or(usize::MAX),
         max_body,
         version: version?,
+        balance: balance?,
+        health,
     })
+}
+
+fn health(section: &Section<'_>) -> Option<HealthCheck> {
+    let path = section.value("health_path", |value| {
+        let text = value.as_str().unwrap_or_default();
+        let wrong = "not a path; write it like \"/health\"";
+        text.parse().ok().filter(|_| text.starts_with('/')).ok_or_else(|| wrong.to_owned())
+    });
+    let interval = duration(section, "health_interval", Duration::from_secs(10));
+    let timeout = duration(section, "health_timeout", Duration::from_secs(5));
+    if !section.has("health_path") {
+        if let Some(key) = ["health_interval", "health_timeout"].into_iter().find(|key| section.has(key)) {
+            section.problem(key, "nothing is checked; write a health_path too, or remove this key");
+        }
+        return None;
+    }
+    Some(HealthCheck { path: path?, interval, timeout })
 }
 
 fn trust(section: &Section<'_>) -> Trust {

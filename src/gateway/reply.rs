@@ -58,10 +58,11 @@ impl From<NoAnswer> for Refusal {
             UpstreamError::NoLength => Self::LengthRequired,
             UpstreamError::Unreachable(..) => Self::UpstreamUnreachable,
             UpstreamError::Timeout(_) => Self::UpstreamTimeout,
-            UpstreamError::Tls(..)
-            | UpstreamError::Failed(..)
-            | UpstreamError::Misframed(_)
-            | UpstreamError::Unsolicited(_) => Self::UpstreamFailed,
+            UpstreamError::Resting(rest) => Self::UpstreamsResting { seconds: rest.as_secs().max(1) },
+            UpstreamError::Tls(..) => Self::UpstreamTls,
+            UpstreamError::Failed(..) | UpstreamError::Misframed(_) | UpstreamError::Unsolicited(_) => {
+                Self::UpstreamFailed
+            }
         };
         // Clients break off all day.
         if refusal.is_the_clients() {

@@ -1,7 +1,7 @@
 //! Refusals, and the one place where each becomes an answer.
 
 use hyper::StatusCode;
-use hyper::header::{ALLOW, HeaderValue};
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER};
 use minijinja::context;
 use serde_json::json;
 
@@ -55,6 +55,13 @@ pub enum Refusal {
     UpstreamTimeout,
     /// The application's answer is none.
     UpstreamFailed,
+    /// The application cannot prove who it is.
+    UpstreamTls,
+    /// Nothing of the application works; it is looked at again in so many seconds.
+    UpstreamsResting {
+        /// From now.
+        seconds: u64,
+    },
 }
 
 impl Refusal {
@@ -72,8 +79,10 @@ impl Refusal {
             Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Busy | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamUnreachable | Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::Busy | Self::StoreUnavailable | Self::UpstreamsResting { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::UpstreamUnreachable | Self::UpstreamFailed | Self::UpstreamTls => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -105,6 +114,8 @@ impl Refusal {
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
+            Self::UpstreamTls => "upstream_tls",
+            Self::UpstreamsResting { .. } => "upstreams_resting",
         }
     }
 
@@ -117,6 +128,8 @@ impl Refusal {
             Self::UpstreamUnreachable => Some("upstream_unreachable"),
             Self::UpstreamTimeout => Some("upstream_timeout"),
             Self::UpstreamFailed => Some("upstream_failed"),
+            Self::UpstreamTls => Some("upstream_tls"),
+            Self::UpstreamsResting { .. } => Some("upstreams_resting"),
             Self::Malformed
             | Self::TargetTooLong
             | Self::NotFound
@@ -156,6 +169,9 @@ impl Pages {
         };
         if let Refusal::MethodNotAllowed(allowed) = refusal {
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        }
+        if let Refusal::UpstreamsResting { seconds } = refusal {
+            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(*seconds));
         }
         reply
     }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::health::{Change, Health};
 use super::tls::{Tls, TlsError};
 use crate::config::{Route, Upstream};
 
@@ -17,12 +19,26 @@ impl Applications {
     }
 }
 
+impl Applications {
+    /// Route, upstream, and whether requests go there.
+    pub fn health(&self) -> impl Iterator<Item = (String, String, bool)> {
+        self.0.iter().flat_map(|application| {
+            let upstreams = application.route.upstreams.list.iter().zip(&application.health);
+            upstreams.map(|(upstream, health)| {
+                (application.name().to_string(), upstream.to_string(), health.is_up())
+            })
+        })
+    }
+}
+
 /// What lies behind one route.
 #[derive(Debug)]
 pub(super) struct Application {
     pub(super) route: Route,
     /// Where some upstream speaks it.
     pub(super) tls: Option<Tls>,
+    /// How its upstreams are, in their order.
+    pub(super) health: Vec<Health>,
 }
 
 impl Application {
@@ -30,7 +46,24 @@ impl Application {
         let speaks_tls = |upstream: &Upstream| matches!(upstream, Upstream::Https { .. });
         let some_speak_tls = route.upstreams.list.iter().any(speaks_tls);
         let tls = some_speak_tls.then(|| Tls::new(&route.upstreams.trust)).transpose()?;
-        Ok(Self { route: route.clone(), tls })
+        let health = route.upstreams.list.iter().map(|_| Health::new()).collect();
+        Ok(Self { route: route.clone(), tls, health })
+    }
+
+    /// Tells the log of a change, once.
+    pub(super) fn tell(&self, place: usize, change: Change, why: Option<&impl fmt::Display>) {
+        let (route, upstream) = (self.name(), &self.route.upstreams.list[place]);
+        let why = why.map(tracing::field::display);
+        match change {
+            Change::None => {}
+            Change::Rests(Duration::MAX) => {
+                tracing::warn!(%route, %upstream, why, "an upstream is left alone until its check succeeds");
+            }
+            Change::Rests(rest) => {
+                tracing::warn!(%route, %upstream, why, seconds = rest.as_secs(), "an upstream is left alone for a while");
+            }
+            Change::IsBack => tracing::info!(%route, %upstream, "an upstream is asked again"),
+        }
     }
 
     /// What the log calls it: host and path.

@@ -10,6 +10,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::SharedPool;
+use super::balance::UnderWay;
 use super::connection::Connection;
 use super::send::Answered;
 use super::standing::Standing;
@@ -44,6 +45,7 @@ pub struct Streamed {
     connection: Option<Connection>,
     pool: SharedPool,
     upload: Option<Rc<Progress>>,
+    _under_way: UnderWay,
     standing: Standing,
     /// The length it would have, had it a body: of what was not modified.
     only_length: bool,
@@ -64,9 +66,21 @@ impl fmt::Debug for Streamed {
 
 impl Streamed {
     pub(super) fn new(body: Incoming, answered: Answered, standing: Standing) -> Self {
-        let Answered { connection, pool, upload } = answered;
+        let Answered { connection, pool, upload, under_way: _under_way } = answered;
         let (only_length, begun, waiting, watch, over) = (false, false, None, Watch::default(), None);
-        Self { body, connection, pool, upload, standing, only_length, begun, waiting, watch, over }
+        Self {
+            body,
+            connection,
+            pool,
+            upload,
+            _under_way,
+            standing,
+            only_length,
+            begun,
+            waiting,
+            watch,
+            over,
+        }
     }
 
     /// Lets hyper keep the length in the head of an answer that has no body: it takes it out where it knows that nothing

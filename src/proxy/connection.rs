@@ -46,6 +46,8 @@ pub(super) struct Own {
     pub(super) sender: http1::SendRequest<Upload>,
     /// When it was used last.
     pub(super) used: Instant,
+    /// Whether it was never used.
+    pub(super) is_new: bool,
     /// For the answers that come on it.
     pub(super) watch: Watch,
     task: JoinHandle<()>,
@@ -124,5 +126,5 @@ where
     let (sender, connection) = handshake.await?;
     // Ends by itself when the upstream or we close; what went wrong is told to whoever waits for an answer.
     let task = tokio::task::spawn_local(async move { connection.with_upgrades().await.unwrap_or_default() });
-    Ok(Own { sender, used: Instant::now(), watch: Watch::default(), task })
+    Ok(Own { sender, used: Instant::now(), is_new: true, watch: Watch::default(), task })
 }

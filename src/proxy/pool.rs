@@ -1,4 +1,4 @@
-//! Connections to the upstreams of one route, kept by one thread for itself: no lock, no hop between tasks.
+//! Connections to one upstream, kept by one thread for itself: no lock, no hop between tasks.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -10,43 +10,18 @@ use hyper::header::HeaderName;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::UpstreamError;
 use super::application::Application;
 use super::connection::{Connection, Need, Opened, Own, open};
+use super::health::{Change, Health};
 use super::http2::{Link, Stream};
 use super::upload::{Progress, Stage};
-use super::{SharedPool, UpstreamError};
 use crate::config::{Upstream, Upstreams};
 
 /// A request's body may stand still for so long once its answer is over.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 /// HTTP/2 connections of one thread to one upstream; beyond them requests wait for a stream.
 const MOST_LINKS: usize = 8;
-
-/// The upstreams of one route, taken in turn.
-#[derive(Debug)]
-pub(super) struct Pools {
-    pools: Vec<SharedPool>,
-    next: Cell<usize>,
-}
-
-impl Pools {
-    pub(super) fn new(application: &Arc<Application>) -> Self {
-        let pool = |place| Rc::new(Pool::new(application.clone(), place));
-        let upstreams = application.route.upstreams.list.len();
-        Self { pools: (0..upstreams).map(pool).collect(), next: Cell::new(0) }
-    }
-
-    /// Each upstream once, beginning with the one whose turn it is.
-    pub(super) fn in_turn(&self) -> impl Iterator<Item = &SharedPool> {
-        let first = self.next.get() % self.pools.len().max(1);
-        self.next.set(first + 1);
-        self.pools[first..].iter().chain(&self.pools[..first])
-    }
-
-    pub(super) fn tidy(&self) {
-        self.pools.iter().for_each(|pool| pool.tidy());
-    }
-}
 
 /// Connections to one upstream.
 #[derive(Debug)]
@@ -62,7 +37,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    fn new(application: Arc<Application>, place: usize) -> Self {
+    pub(super) fn new(application: Arc<Application>, place: usize) -> Self {
         let upstream = &application.route.upstreams.list[place];
         let speaks_http2 = Cell::new(matches!(upstream, Upstream::H2c(_) | Upstream::Https { .. }));
         Self {
@@ -82,6 +57,24 @@ impl Pool {
     /// How it is spoken to.
     pub(super) fn terms(&self) -> &Upstreams {
         &self.application.route.upstreams
+    }
+
+    /// How it is.
+    pub(super) fn health(&self) -> &Health {
+        &self.application.health[self.place]
+    }
+
+    /// Notes that it answered.
+    pub(super) fn note_success(&self) {
+        let change = self.health().note_success();
+        if change != Change::None {
+            self.application.tell(self.place, change, None::<&UpstreamError>);
+        }
+    }
+
+    /// Notes that no connection could be had.
+    pub(super) fn note_failure(&self, error: &UpstreamError) {
+        self.application.tell(self.place, self.health().note_failure(), Some(error));
     }
 
     /// What the log calls the route.
@@ -182,7 +175,7 @@ impl Pool {
         }
     }
 
-    fn tidy(&self) {
+    pub(super) fn tidy(&self) {
         let longest = self.terms().keep_alive;
         self.idle.borrow_mut().retain(|own| own.sender.is_ready() && own.used.elapsed() < longest);
         self.links.borrow_mut().retain(|link| link.is_open() && !link.is_idle_for(longest));

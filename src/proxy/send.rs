@@ -10,9 +10,9 @@ use hyper::client::conn::TrySendError;
 use hyper::{Request, Response, Version};
 use tokio::time::Instant;
 
+use super::balance::{Pools, UnderWay};
 use super::connection::{Connection, Need, Own};
 use super::http2::{self, Stream};
-use super::pool::Pools;
 use super::upload::{Progress, Stage, Upload};
 use super::watch::Watch;
 use super::{SharedPool, UpstreamError};
@@ -27,6 +27,7 @@ pub(super) struct Answered {
     pub(super) pool: SharedPool,
     /// How the request's body gets on.
     pub(super) upload: Option<Rc<Progress>>,
+    pub(super) under_way: UnderWay,
 }
 
 /// Sends a request and waits for the head of its answer. It is sent a second time only when the upstream certainly did
@@ -43,51 +44,53 @@ pub(super) async fn send(
         if let Some(error) = &failed {
             tracing::warn!(route = %pool.route(), %error, "trying the next upstream");
         }
-        let mut kept = true;
-        while kept {
+        let under_way = pools.count(pool);
+        // A new connection is the last; and who refused a stream twice is not asked again.
+        let (mut is_new, mut streams) = (false, 0);
+        while !is_new && streams < 2 {
             let connection = match pool.take(need) {
                 Some(connection) => connection,
                 // Rare, and large: not a part of every request.
                 None => match Box::pin(pool.connect(need)).await {
-                    Ok(connection) => {
-                        kept = false;
-                        connection
-                    }
+                    Ok(connection) => connection,
                     Err(error) => {
+                        pool.note_failure(&error);
                         failed = Some(error);
                         break;
                     }
                 },
             };
             let sent = match connection {
-                Connection::Own(own) => on_own(pool, own, &mut request, upload.as_deref()).await?,
+                Connection::Own(own) => {
+                    is_new = own.is_new;
+                    on_own(pool, own, &mut request, upload.as_deref()).await?
+                }
                 Connection::Stream(stream) => {
-                    // Who is refused a stream twice is not asked again.
-                    let again = std::mem::replace(&mut kept, false);
-                    let sent = Box::pin(on_stream(pool, stream, &mut request, upload.as_deref())).await?;
-                    kept = again && matches!(sent, Sent::Unsent(_)) && failed.is_none();
-                    sent
+                    streams += 1;
+                    Box::pin(on_stream(pool, stream, &mut request, upload.as_deref())).await?
                 }
             };
             match sent {
-                Sent::Answered(answer, connection) => {
-                    return Ok((answer, Answered { connection, pool: pool.clone(), upload }));
+                Ok((answer, connection)) => {
+                    pool.note_success();
+                    return Ok((answer, Answered { connection, pool: pool.clone(), upload, under_way }));
                 }
-                Sent::Unsent(error) => {
-                    failed = Some(UpstreamError::Failed(pool.upstream().to_string(), error))
+                Err(error) => {
+                    let error = UpstreamError::Failed(pool.upstream().to_string(), error);
+                    if is_new {
+                        pool.note_failure(&error);
+                    }
+                    failed = Some(error);
                 }
             }
         }
     }
-    Err(failed.expect("a route has an upstream"))
+    Err(failed.unwrap_or_else(|| UpstreamError::Resting(pools.rest())))
 }
 
-enum Sent {
-    /// With the connection, unless it must not be used again.
-    Answered(Response<Incoming>, Option<Connection>),
-    /// The upstream did not process it, and why. The request is where it was.
-    Unsent(hyper::Error),
-}
+/// The head of an answer, with the connection unless it must not be used again. Or why the upstream did not process the
+/// request; that is then where it was.
+type Sent = Result<(Response<Incoming>, Option<Connection>), hyper::Error>;
 
 async fn on_own(
     pool: &SharedPool,
@@ -96,6 +99,7 @@ async fn on_own(
     upload: Option<&Progress>,
 ) -> Result<Sent, UpstreamError> {
     own.used = Instant::now();
+    own.is_new = false;
     let sending = own.sender.try_send_request(request.take().expect("it is there until it is sent"));
     let mut sending = pin!(sending);
     let patience = Patience { sent: own.used, terms: pool.terms(), upload };
@@ -118,7 +122,7 @@ async fn on_own(
     }
     // hyper speaks HTTP/1.0 from now on where the upstream does, and an HTTP/1.0 request has no body of unknown length.
     let keeps = answer.version() == Version::HTTP_11;
-    Ok(Sent::Answered(answer, keeps.then_some(Connection::Own(own))))
+    Ok(Ok((answer, keeps.then_some(Connection::Own(own)))))
 }
 
 async fn on_stream(
@@ -152,7 +156,7 @@ async fn on_stream(
         Ok(answer) => {
             stream.note_answer();
             return match framing::is_plain_answer(answer.headers()) {
-                true => Ok(Sent::Answered(answer, Some(Connection::Stream(stream)))),
+                true => Ok(Ok((answer, Some(Connection::Stream(stream))))),
                 false => Err(UpstreamError::Misframed(pool.upstream().to_string())),
             };
         }
@@ -163,7 +167,7 @@ async fn on_stream(
     let Some(mut request) = back else { return unsent(pool, refused, slot, upload) };
     http2::from_http2(&mut request, host);
     *slot = Some(request);
-    Ok(Sent::Unsent(refused.into_error()))
+    Ok(Err(refused.into_error()))
 }
 
 /// Puts the request back where it can be had back; else tells why there is no answer.
@@ -175,7 +179,7 @@ fn unsent(
 ) -> Result<Sent, UpstreamError> {
     *request = refused.take_message();
     if request.is_some() {
-        return Ok(Sent::Unsent(refused.into_error()));
+        return Ok(Err(refused.into_error()));
     }
     Err(match upload.map(Progress::stage) {
         Some(Stage::Broken) => UpstreamError::Client,

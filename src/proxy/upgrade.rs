@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 
 use super::Place;
+use super::balance::UnderWay;
 use super::body::ReplyBody;
 use super::standing::Standing;
 
@@ -43,12 +44,13 @@ pub(super) fn ask(headers: &mut HeaderMap) {
     headers.insert(header::UPGRADE, WEBSOCKET);
 }
 
-/// Passes the upstream's 101 on and joins both ends once the client has it.
+/// Passes the upstream's 101 on and joins both ends once the client has it. What is `held` counts for as long as the
+/// tunnel lasts.
 pub(super) fn relay(
     client: OnUpgrade,
     mut answer: Response<Incoming>,
     standing: Standing,
-    place: Place,
+    held: (Place, UnderWay),
 ) -> Response<ReplyBody> {
     let upstream = hyper::upgrade::on(&mut answer);
     tokio::task::spawn_local(async move {
@@ -61,7 +63,7 @@ pub(super) fn relay(
                 tracing::info!(user = standing.user().map(tracing::field::display), "a tunnel ended with its session");
             }
         }
-        drop(place);
+        drop(held);
     });
     answer.map(|_| Either::Right(Full::new(Bytes::new())))
 }

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::domain::spend::Guard;
 use crate::metrics::{MEDIA_TYPE, Metrics};
+use crate::proxy::Applications;
 use crate::store::Store;
 use crate::verifier::failover::Failover;
 
@@ -28,6 +29,8 @@ pub struct Observed {
     pub store: Arc<dyn Store>,
     /// Which providers are asked.
     pub failover: Arc<Failover>,
+    /// Which upstreams get requests.
+    pub applications: Applications,
     /// What has been counted.
     pub metrics: Metrics,
     /// What messages may cost.
@@ -62,6 +65,9 @@ impl Observed {
     async fn metrics(&self) -> Response<Full<Bytes>> {
         for (provider, asked) in self.failover.health() {
             self.metrics.set_health(provider, asked);
+        }
+        for (route, upstream, up) in self.applications.health() {
+            self.metrics.set_upstream(route, upstream, up);
         }
         let now = self.clock.now();
         let budgets = gateway_budgets(&self.spend, now);

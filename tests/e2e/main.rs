@@ -10,6 +10,7 @@ mod common;
 mod access;
 mod answers;
 mod api;
+mod balance;
 mod challenge;
 mod cli;
 mod failover;

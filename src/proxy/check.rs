@@ -1,0 +1,75 @@
+//! Health checks: asking upstreams how they are before anybody else has to find out.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, Response};
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+
+use super::application::{Application, Applications};
+use super::connection::{Need, Opened, open};
+use super::http2::to_http2;
+use super::upload::Upload;
+use crate::config::HealthCheck;
+
+impl Applications {
+    /// Whether any upstream is to be checked.
+    pub fn are_checked(&self) -> bool {
+        self.0.iter().any(|application| application.route.upstreams.health.is_some())
+    }
+
+    /// Checks upstreams for as long as it is polled, in a `LocalSet`.
+    pub async fn check(&self) {
+        let mut checks = JoinSet::new();
+        for application in self.0.iter() {
+            let Some(check) = &application.route.upstreams.health else { continue };
+            for place in 0..application.route.upstreams.list.len() {
+                checks.spawn_local(watch(application.clone(), place, check.clone()));
+            }
+        }
+        while checks.join_next().await.is_some() {}
+    }
+}
+
+async fn watch(application: Arc<Application>, place: usize, check: HealthCheck) {
+    let mut ticks = interval(check.interval);
+    loop {
+        ticks.tick().await;
+        let asked = timeout(check.timeout, ask(&application, place, &check)).await;
+        let asked = asked.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+        let change = application.health[place].note_check(asked.is_ok());
+        application.tell(place, change, asked.as_ref().err());
+    }
+}
+
+/// Asks an upstream how it is, on a connection of its own.
+async fn ask(application: &Application, place: usize, check: &HealthCheck) -> Result<(), String> {
+    let upstream = &application.route.upstreams.list[place];
+    let opened = open(application, upstream, Need::Any).await.map_err(|error| error.to_string())?;
+    let mut request = Request::new(Upload::NONE);
+    *request.uri_mut() = check.path.clone();
+    let host = HeaderValue::try_from(&application.route.host).map_err(|error| error.to_string())?;
+    request.headers_mut().insert(header::HOST, host);
+    request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("vestibule"));
+    let answer = match opened {
+        Opened::Own(mut own) => {
+            let answer = own.sender.send_request(request).await;
+            own.close();
+            answer
+        }
+        Opened::Link(link) => {
+            let stream = link.stream();
+            to_http2(&mut request, stream.scheme());
+            stream.sender().send_request(request).await
+        }
+    };
+    well(&answer.map_err(|error| error.to_string())?)
+}
+
+/// Success and redirection are well (RFC 9110 sections 15.3 and 15.4). The body is of no interest.
+fn well(answer: &Response<Incoming>) -> Result<(), String> {
+    let status = answer.status();
+    if status.is_success() || status.is_redirection() { Ok(()) } else { Err(format!("it answered {status}")) }
+}
