@@ -26,7 +26,7 @@ pub use sections::{
 };
 
 pub use spend::Spend;
-pub use upstream::{Balance, HealthCheck, Http1, Trust, Upstream, Upstreams};
+pub use upstream::{Balance, HealthCheck, Http1, ProxyProtocol, Trust, Upstream, Upstreams};
 
 use reader::Document;
 

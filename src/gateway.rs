@@ -9,7 +9,9 @@ mod reply;
 mod sessions;
 pub mod target;
 
+use std::fmt;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http_body_util::Either;
@@ -32,7 +34,7 @@ use crate::message::session_cookie::Names;
 use crate::pages::Pages;
 use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
-use crate::proxy::{Arrival, Place, Proved, Proxy, ReplyBody};
+use crate::proxy::{Arrival, ClientConnection, Proved, Proxy, ReplyBody};
 use forward_auth::ForwardAuth;
 use sessions::KnownSessions;
 use target::Target;
@@ -79,8 +81,8 @@ impl Site {
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Its place among the connections that may be open; a tunnel keeps it for as long as it lasts.
-    place: Place,
+    /// Its connection; a tunnel keeps that for as long as it lasts.
+    connection: Rc<ClientConnection>,
     address: IpAddr,
     /// It came by a Unix socket; the address is this machine's then.
     unix: bool,
@@ -89,17 +91,19 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer, trusted when it is one of our proxies.
-    pub fn new(address: IpAddr, site: &Site, place: Place) -> Self {
+    /// A peer, trusted when it is one of our proxies. What its connection is to hold is let go when that has ended.
+    pub fn new(address: IpAddr, site: &Site, held: Rc<dyn fmt::Debug>) -> Self {
         let address = address.to_canonical();
         let trusted = client_address::is_trusted(address, &site.trusted_proxies);
-        Self { place, address, unix: false, trusted, chain: chain_field(&[address]) }
+        let connection = Rc::new(ClientConnection::new(held));
+        Self { connection, address, unix: false, trusted, chain: chain_field(&[address]) }
     }
 
     /// A peer on a Unix socket: a proxy on this machine.
-    pub fn local(place: Place) -> Self {
+    pub fn local(held: Rc<dyn fmt::Debug>) -> Self {
         let address = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-        Self { place, address, unix: true, trusted: true, chain: chain_field(&[address]) }
+        let connection = Rc::new(ClientConnection::new(held));
+        Self { connection, address, unix: true, trusted: true, chain: chain_field(&[address]) }
     }
 }
 
@@ -159,7 +163,7 @@ impl Front {
                     chain: way.chain,
                     scheme: self.site.scheme,
                     authority: target.written,
-                    place: peer.place.clone(),
+                    connection: peer.connection.clone(),
                 };
                 Ok(self.proxy.forward(permit, request, arrival).await?)
             }

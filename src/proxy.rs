@@ -8,7 +8,9 @@ mod connection;
 mod expect;
 mod health;
 mod http2;
+mod pin;
 mod pool;
+mod proxy_protocol;
 mod send;
 mod standing;
 mod tls;
@@ -30,6 +32,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 
 pub use application::Applications;
 pub use body::ReplyBody;
+pub use pin::ClientConnection;
 pub use tls::TlsError;
 
 use crate::access::sessions::LiveSession;
@@ -44,7 +47,9 @@ use balance::Pools;
 use body::Streamed;
 use connection::Need;
 use expect::Gate;
+use pin::Pin;
 use pool::Pool;
+use send::Answered;
 use standing::Standing;
 use upload::{Terms, Upload};
 
@@ -88,12 +93,9 @@ pub struct Arrival {
     pub scheme: &'static str,
     /// Host and port as the client wrote them.
     pub authority: HeaderValue,
-    /// The connection's place among those that may be open.
-    pub place: Place,
+    /// The connection it came on.
+    pub connection: Rc<ClientConnection>,
 }
-
-/// A place among the connections that may be open, given back when the last who holds it lets go.
-pub type Place = Rc<dyn std::fmt::Debug>;
 
 /// Why no answer came.
 #[derive(Debug, thiserror::Error)]
@@ -187,15 +189,20 @@ impl Proxy {
         let no_answer = |error| NoAnswer { route: application.name().to_string(), error };
         let from = request.version();
         let switch = upgrade::wanted(&mut request);
-        let place = arrival.place.clone();
+        let connection = arrival.connection.clone();
         let typed = (!route.own_addresses.is_empty()).then(|| (arrival.scheme, arrival.authority.clone()));
         let standing = Standing::new(permit.session().map(Proved::session), &self.clock);
         let mut gate = None;
         if !request.body().is_end_stream() {
             gate = admit(&mut request, &route.upstreams).map_err(no_answer)?;
         }
-        self.prepare(&mut request, route, permit.session(), arrival);
         let mut need = Need::Any;
+        let pin = route.upstreams.are_pinned().then(|| {
+            need = Need::Http1;
+            let session = permit.session().map(Proved::session);
+            Pin::new(connection.clone(), arrival.chain.clone(), session.cloned())
+        });
+        self.prepare(&mut request, route, permit.session(), arrival);
         if switch.is_some() {
             upgrade::ask(request.headers_mut());
             need = Need::Http1;
@@ -210,7 +217,8 @@ impl Proxy {
             progress = Some(noted);
             upload
         });
-        let (mut answer, answered) = send::send(pools, request, progress, need).await.map_err(no_answer)?;
+        let (mut answer, answered) =
+            send::send(pools, request, progress, need, pin).await.map_err(no_answer)?;
         *answer.version_mut() = Version::HTTP_11;
         self.cookies.guard_answer(answer.headers_mut());
         if let Some((scheme, authority)) = typed {
@@ -223,14 +231,19 @@ impl Proxy {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let unsolicited = || no_answer(UpstreamError::Unsolicited(answered.pool.upstream().to_string()));
             let client = switch.ok_or_else(unsolicited)?;
-            return Ok(upgrade::relay(client, answer, standing, (place, answered.under_way)));
+            return Ok(upgrade::relay(client, answer, standing, (connection, answered.under_way)));
         }
         // Only a body of unknown length has trailers.
         let trailers = match answer.body().size_hint().exact() {
             None => trailers::announced(answer.headers(), &route.identity_headers),
             Some(_) => None,
         };
+        // What belongs together ends together.
+        let ends = answered.pin.is_some() && from < Version::HTTP_2 && ends_connection(&answer, &answered);
         hop_by_hop::remove_from_answer(answer.headers_mut());
+        if ends {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(trailers) = trailers {
             answer.headers_mut().insert(header::TRAILER, trailers);
         }
@@ -272,6 +285,13 @@ impl Proxy {
         }
         forwarded::set(headers, arrival.chain, arrival.scheme, arrival.authority, version);
     }
+}
+
+/// Whether the upstream closes its connection after this answer.
+fn ends_connection(answer: &Response<Incoming>, answered: &Answered) -> bool {
+    let fields = answer.headers().get_all(header::CONNECTION).iter().filter_map(|field| field.to_str().ok());
+    let mut options = fields.flat_map(|field| field.split(','));
+    answered.connection.is_none() || options.any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 /// Whether a request may have its body; the gate it comes through when its sender waits.

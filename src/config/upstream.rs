@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::Uri;
 use rustls::pki_types::ServerName;
 
-use super::reader::{Section, integer};
+use super::reader::{Section, boolean, integer};
 use super::sections::TlsFiles;
 use super::values::{duration, one_of, size};
 
@@ -37,6 +37,26 @@ pub struct Upstreams {
     pub balance: Balance,
     /// How they are checked.
     pub health: Option<HealthCheck>,
+    /// Whether each client has connections of its own to them.
+    pub pin_connections: bool,
+    /// How they are told the client's address when a connection begins.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+impl Upstreams {
+    /// Whether a connection is for one client only.
+    pub const fn are_pinned(&self) -> bool {
+        self.pin_connections || self.proxy_protocol.is_some()
+    }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// Which of several upstreams is asked.
@@ -207,6 +227,15 @@ pub(super) fn upstreams(section: &Section<'_>, forwards: bool) -> Option<Upstrea
     let words = [("round-robin", Balance::RoundRobin), ("least-outstanding", Balance::LeastOutstanding)];
     let balance = one_of(section, "balance", &words, Some(Balance::RoundRobin));
     let health = health(section);
+    let pin_connections = section.value("pin_connections", boolean).unwrap_or(false);
+    let words = [("off", None), ("v1", Some(ProxyProtocol::V1)), ("v2", Some(ProxyProtocol::V2))];
+    let proxy_protocol = one_of(section, "proxy_protocol", &words, Some(None));
+    if (pin_connections || proxy_protocol.flatten().is_some())
+        && list.iter().any(|upstream| matches!(upstream, Upstream::H2c(_)))
+    {
+        let text = "an h2c connection has many clients; write http://… or https://…, which are then HTTP/1.1";
+        section.problem(if pin_connections { "pin_connections" } else { "proxy_protocol" }, text);
+    }
     Some(Upstreams {
         list,
         trust,
@@ -219,6 +248,8 @@ pub(super) fn upstreams(section: &Section<'_>, forwards: bool) -> Option<Upstrea
         version: version?,
         balance: balance?,
         health,
+        pin_connections,
+        proxy_protocol: proxy_protocol?,
     })
 }
 

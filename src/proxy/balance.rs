@@ -46,6 +46,11 @@ impl Pools {
         up.min_by_key(|place| self.pools[*place].health().under_way()).unwrap_or(turn)
     }
 
+    /// Whether a pool is one of these.
+    pub(super) fn has(&self, pool: &SharedPool) -> bool {
+        self.pools.iter().any(|known| Rc::ptr_eq(known, pool))
+    }
+
     /// How long until somebody may be asked again, when nobody may be asked now.
     pub(super) fn rest(&self) -> Duration {
         let check = self.pools.first().and_then(|pool| pool.terms().health.as_ref());

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::SharedPool;
 use super::balance::UnderWay;
 use super::connection::Connection;
+use super::pin::Pin as Pinned;
 use super::send::Answered;
 use super::standing::Standing;
 use super::upload::Progress;
@@ -46,6 +47,7 @@ pub struct Streamed {
     pool: SharedPool,
     upload: Option<Rc<Progress>>,
     _under_way: UnderWay,
+    pin: Option<Pinned>,
     standing: Standing,
     /// The length it would have, had it a body: of what was not modified.
     only_length: bool,
@@ -66,7 +68,7 @@ impl fmt::Debug for Streamed {
 
 impl Streamed {
     pub(super) fn new(body: Incoming, answered: Answered, standing: Standing) -> Self {
-        let Answered { connection, pool, upload, under_way: _under_way } = answered;
+        let Answered { connection, pool, upload, under_way: _under_way, pin } = answered;
         let (only_length, begun, waiting, watch, over) = (false, false, None, Watch::default(), None);
         Self {
             body,
@@ -74,6 +76,7 @@ impl Streamed {
             pool,
             upload,
             _under_way,
+            pin,
             standing,
             only_length,
             begun,
@@ -127,8 +130,10 @@ impl Streamed {
 
 impl Drop for Streamed {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.pool.give_back(connection, self.upload.take());
+        let Some(connection) = self.connection.take() else { return };
+        match self.pin.take() {
+            None => self.pool.give_back(connection, self.upload.take()),
+            Some(pin) => pin.give_back(&self.pool, connection, self.upload.as_deref()),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A connection to an upstream, and how one is opened.
 
 use std::io;
+use std::net::IpAddr;
+use std::path::Path;
 
 use hyper::client::conn::http1;
 use hyper::rt::{Read, Write};
@@ -8,14 +10,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
 
 use super::UpstreamError;
 use super::application::Application;
 use super::http2::{Link, Stream};
+use super::proxy_protocol;
 use super::upload::Upload;
 use super::watch::Watch;
-use crate::config::Upstream;
+use crate::config::{ProxyProtocol, Upstream};
 
 /// All of the head of an answer, in bytes.
 pub(super) const LONGEST_HEAD: usize = 64 * 1_024;
@@ -75,32 +77,41 @@ pub(super) enum Opened {
     Link(Link),
 }
 
-/// Opens a connection to an upstream of an application.
+/// Opens a connection to an upstream of an application; for this client, where the upstream is to know.
 pub(super) async fn open(
     application: &Application,
     upstream: &Upstream,
     need: Need,
+    client: Option<IpAddr>,
 ) -> Result<Opened, UpstreamError> {
-    let opening = timeout(application.route.upstreams.connect_timeout, dial(application, upstream, need));
+    let opening =
+        timeout(application.route.upstreams.connect_timeout, dial(application, upstream, need, client));
     opening.await.map_err(|_| UpstreamError::Timeout(upstream.to_string()))?
 }
 
-async fn dial(application: &Application, upstream: &Upstream, need: Need) -> Result<Opened, UpstreamError> {
+async fn dial(
+    application: &Application,
+    upstream: &Upstream,
+    need: Need,
+    client: Option<IpAddr>,
+) -> Result<Opened, UpstreamError> {
     let unreachable = |error| UpstreamError::Unreachable(upstream.to_string(), error);
     let failed = |error| UpstreamError::Failed(upstream.to_string(), error);
+    let for_whom = application.route.upstreams.proxy_protocol.map(|version| (version, client));
     let opened = match upstream {
-        Upstream::Http(authority) => http1(tcp(authority).await.map_err(unreachable)?).await.map(Opened::Own),
+        Upstream::Http(authority) => {
+            http1(tcp(authority, for_whom).await.map_err(unreachable)?).await.map(Opened::Own)
+        }
         Upstream::Unix(path) => {
-            http1(UnixStream::connect(path).await.map_err(unreachable)?).await.map(Opened::Own)
+            http1(unix(path, for_whom).await.map_err(unreachable)?).await.map(Opened::Own)
         }
         Upstream::H2c(authority) => {
-            let stream = tcp(authority).await.map_err(unreachable)?;
-            Link::open(stream, "http").await.map(Opened::Link)
+            Link::open(tcp(authority, for_whom).await.map_err(unreachable)?, "http").await.map(Opened::Link)
         }
         Upstream::Https { authority, name } => {
             let tls = application.tls.as_ref().expect("it was made for a route with such an upstream");
-            let connector: &TlsConnector = if need == Need::Http1 { &tls.http1 } else { &tls.any };
-            let stream = tcp(authority).await.map_err(unreachable)?;
+            let connector = if need == Need::Http1 { &tls.http1 } else { &tls.any };
+            let stream = tcp(authority, for_whom).await.map_err(unreachable)?;
             let stream = connector.connect(name.clone(), stream).await;
             let stream = stream.map_err(|error| UpstreamError::Tls(upstream.to_string(), error))?;
             match stream.get_ref().1.alpn_protocol() {
@@ -112,9 +123,24 @@ async fn dial(application: &Application, upstream: &Upstream, need: Need) -> Res
     opened.map_err(failed)
 }
 
-async fn tcp(authority: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(authority).await?;
+/// A version of the PROXY protocol, and the client it names.
+type ForWhom = Option<(ProxyProtocol, Option<IpAddr>)>;
+
+async fn tcp(authority: &str, for_whom: ForWhom) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(authority).await?;
     stream.set_nodelay(true)?;
+    if let Some((version, client)) = for_whom {
+        let upstream = stream.peer_addr().ok();
+        proxy_protocol::say(&mut stream, version, client, upstream).await?;
+    }
+    Ok(stream)
+}
+
+async fn unix(path: &Path, for_whom: ForWhom) -> io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(path).await?;
+    if let Some((version, client)) = for_whom {
+        proxy_protocol::say(&mut stream, version, client, None).await?;
+    }
     Ok(stream)
 }
 

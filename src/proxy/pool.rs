@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::application::Application;
 use super::connection::{Connection, Need, Opened, Own, open};
 use super::health::{Change, Health};
 use super::http2::{Link, Stream};
+use super::pin::Pin;
 use super::upload::{Progress, Stage};
 use crate::config::{Upstream, Upstreams};
 
@@ -142,11 +144,11 @@ impl Pool {
         }
     }
 
-    pub(super) async fn connect(&self, need: Need) -> Result<Connection, UpstreamError> {
+    pub(super) async fn connect(&self, need: Need, pin: Option<&Pin>) -> Result<Connection, UpstreamError> {
         if need == Need::Any && self.speaks_http2.get() {
             return self.connect_shared().await;
         }
-        self.open(need).await
+        self.open(need, pin.and_then(Pin::address)).await
     }
 
     /// Opens a connection that others may be waiting for too.
@@ -157,11 +159,11 @@ impl Pool {
         if let Some(stream) = self.stream() {
             return Ok(Connection::Stream(stream));
         }
-        self.open(Need::Any).await
+        self.open(Need::Any, None).await
     }
 
-    async fn open(&self, need: Need) -> Result<Connection, UpstreamError> {
-        match open(&self.application, self.upstream(), need).await? {
+    async fn open(&self, need: Need, client: Option<IpAddr>) -> Result<Connection, UpstreamError> {
+        match open(&self.application, self.upstream(), need, client).await? {
             Opened::Own(own) => {
                 self.speaks_http2.set(self.speaks_http2.get() && need != Need::Any);
                 Ok(Connection::Own(own))

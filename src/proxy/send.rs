@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::balance::{Pools, UnderWay};
 use super::connection::{Connection, Need, Own};
 use super::http2::{self, Stream};
+use super::pin::Pin;
 use super::upload::{Progress, Stage, Upload};
 use super::watch::Watch;
 use super::{SharedPool, UpstreamError};
@@ -28,6 +29,8 @@ pub(super) struct Answered {
     /// How the request's body gets on.
     pub(super) upload: Option<Rc<Progress>>,
     pub(super) under_way: UnderWay,
+    /// Whose the connection is, where it is one client's.
+    pub(super) pin: Option<Pin>,
 }
 
 /// Sends a request and waits for the head of its answer. It is sent a second time only when the upstream certainly did
@@ -37,10 +40,12 @@ pub(super) async fn send(
     request: Request<Upload>,
     upload: Option<Rc<Progress>>,
     need: Need,
+    pin: Option<Pin>,
 ) -> Result<(Response<Incoming>, Answered), UpstreamError> {
     let mut request = Some(request);
     let mut failed = None;
-    for pool in pools.in_turn() {
+    let pinned = pin.as_ref().and_then(|pin| pin.pool(pools));
+    for pool in pinned.iter().chain(pools.in_turn()) {
         if let Some(error) = &failed {
             tracing::warn!(route = %pool.route(), %error, "trying the next upstream");
         }
@@ -48,10 +53,14 @@ pub(super) async fn send(
         // A new connection is the last; and who refused a stream twice is not asked again.
         let (mut is_new, mut streams) = (false, 0);
         while !is_new && streams < 2 {
-            let connection = match pool.take(need) {
+            let kept = match &pin {
+                None => pool.take(need),
+                Some(pin) => Box::pin(pin.take(pool)).await,
+            };
+            let connection = match kept {
                 Some(connection) => connection,
                 // Rare, and large: not a part of every request.
-                None => match Box::pin(pool.connect(need)).await {
+                None => match Box::pin(pool.connect(need, pin.as_ref())).await {
                     Ok(connection) => connection,
                     Err(error) => {
                         pool.note_failure(&error);
@@ -73,7 +82,7 @@ pub(super) async fn send(
             match sent {
                 Ok((answer, connection)) => {
                     pool.note_success();
-                    return Ok((answer, Answered { connection, pool: pool.clone(), upload, under_way }));
+                    return Ok((answer, Answered { connection, pool: pool.clone(), upload, under_way, pin }));
                 }
                 Err(error) => {
                     let error = UpstreamError::Failed(pool.upstream().to_string(), error);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http_body_util::{Either, Full};
@@ -12,7 +13,7 @@ use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 
-use super::Place;
+use super::ClientConnection;
 use super::balance::UnderWay;
 use super::body::ReplyBody;
 use super::standing::Standing;
@@ -50,7 +51,7 @@ pub(super) fn relay(
     client: OnUpgrade,
     mut answer: Response<Incoming>,
     standing: Standing,
-    held: (Place, UnderWay),
+    held: (Rc<ClientConnection>, UnderWay),
 ) -> Response<ReplyBody> {
     let upstream = hyper::upgrade::on(&mut answer);
     tokio::task::spawn_local(async move {

@@ -25,6 +25,7 @@ mod logs;
 mod lookup;
 mod parking;
 mod pending;
+mod pinned;
 mod proxy;
 mod proxy_protocol;
 mod race;
