@@ -33,6 +33,7 @@ async fn one_that_fails_again_and_again_is_left_alone() {
         client.send(visit.request("GET /half", "")).await;
         assert_eq!(client.answer().await.1, "hello", "nobody notices");
     }
+    visit.scene.gateway.has_logged("an upstream is left alone for a while").await;
     let log = visit.scene.gateway.log();
     let said = log.matches("an upstream is left alone for a while").count();
     assert_eq!(said, 1, "once: {log}");
