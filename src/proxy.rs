@@ -303,6 +303,10 @@ fn admit(request: &mut Request<Incoming>, upstreams: &Upstreams) -> Result<Optio
     if upstreams.max_body.zip(length).is_some_and(|(most, length)| length > most) {
         return Err(UpstreamError::TooLarge);
     }
+    if upstreams.version == Http1::Old {
+        // It would never say that it wants the body.
+        request.headers_mut().remove(header::EXPECT);
+    }
     let gate = Gate::new(request);
     if let Some(gate) = &gate {
         gate.listen(request);

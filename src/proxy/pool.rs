@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderName;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::UpstreamError;
 use super::application::Application;
@@ -90,14 +90,17 @@ impl Pool {
     }
 
     /// The connection used last, if one is still open.
-    pub(super) fn take(&self, need: Need) -> Option<Connection> {
+    pub(super) fn take(&self, need: Need, now: Instant) -> Option<Connection> {
         if need == Need::Any
             && let Some(stream) = self.stream()
         {
             return Some(Connection::Stream(stream));
         }
         let mut idle = self.idle.borrow_mut();
-        std::iter::from_fn(|| idle.pop()).find(|own| own.sender.is_ready()).map(Connection::Own)
+        let longest = self.terms().keep_alive;
+        let is_usable =
+            |own: &Own| own.sender.is_ready() && now.saturating_duration_since(own.used) < longest;
+        std::iter::from_fn(|| idle.pop()).find(is_usable).map(Connection::Own)
     }
 
     /// A stream of a connection that has room, or of the one with the fewest when no more may be opened.

@@ -42,6 +42,7 @@ pub(super) async fn send(
     need: Need,
     pin: Option<Pin>,
 ) -> Result<(Response<Incoming>, Answered), UpstreamError> {
+    let now = Instant::now();
     let mut request = Some(request);
     let mut failed = None;
     let pinned = pin.as_ref().and_then(|pin| pin.pool(pools));
@@ -54,7 +55,7 @@ pub(super) async fn send(
         let (mut is_new, mut streams) = (false, 0);
         while !is_new && streams < 2 {
             let kept = match &pin {
-                None => pool.take(need),
+                None => pool.take(need, now),
                 Some(pin) => Box::pin(pin.take(pool)).await,
             };
             let connection = match kept {

@@ -190,7 +190,8 @@ async fn real_servers_read_our_proxy_protocol() {
     for version in ["v1", "v2"] {
         for (name, address) in [("nginx", nginx_address), ("haproxy", haproxy_address)] {
             routes += &format!(
-                "[[route]]\npath = \"/{name}/{version}\"\nupstream = [\"http://{address}\"]\nproxy_protocol = \"{version}\"\n"
+                "[[route]]\npath = \"/{name}/{version}\"\nupstream = [\"http://{address}\"]\n\
+                 proxy_protocol = \"{version}\"\n"
             );
         }
     }

@@ -58,6 +58,8 @@ impl Stage {
     }
 }
 
+/// The last answer on a connection: kept after it, the next test might meet its end.
+const LAST: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 #[tokio::test]
@@ -219,7 +221,7 @@ async fn interim_answers_are_not_answers(stage: &Stage) {
     assert_eq!((status(&head), field(&head, "link"), body.as_str()), (200, None, "ok"));
     client.send(stage.visit.request("GET /live/y", "")).await;
     upstream.head().await;
-    upstream.send(OK).await;
+    upstream.send(LAST).await;
     assert_eq!(client.answer().await.1, "ok");
 }
 
@@ -232,7 +234,7 @@ async fn answers_without_a_body_keep_their_length(stage: &Stage) {
         assert_eq!(field(&head, "content-length"), Some("12345"), "{line}: {head}");
         client.send(stage.visit.request("GET /live/next", "")).await;
         assert!(upstream.head().await.starts_with("GET /live/next "), "the connection is in step");
-        upstream.send(OK).await;
+        upstream.send(LAST).await;
         assert_eq!(client.answer().await.1, "ok");
     }
     // A 204 has neither body nor length, whatever the upstream says (RFC 9110 section 8.6).
@@ -241,7 +243,7 @@ async fn answers_without_a_body_keep_their_length(stage: &Stage) {
     assert_eq!((status(&head), field(&head, "transfer-encoding")), (204, None), "{head}");
     client.send(stage.visit.request("GET /live/next", "")).await;
     upstream.head().await;
-    upstream.send(OK).await;
+    upstream.send(LAST).await;
     assert_eq!(client.answer().await.1, "ok");
 }
 
@@ -250,7 +252,10 @@ async fn ranges_pass(stage: &Stage) {
         stage.open("GET /once/x", "range: bytes=2-3\r\nif-range: \"x\"\r\n").await;
     assert_eq!((field(&head, "range"), field(&head, "if-range")), (Some("bytes=2-3"), Some("\"x\"")));
     upstream
-        .send("HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 2-3/10\r\naccept-ranges: bytes\r\ncontent-length: 2\r\n\r\ncd")
+        .send(
+            "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 2-3/10\r\naccept-ranges: bytes\r\n\
+             content-length: 2\r\n\r\ncd",
+        )
         .await;
     let (head, body) = client.answer().await;
     assert_eq!(
@@ -379,7 +384,7 @@ async fn ur_an_answer_that_can_be_read_in_two_ways_is_none() {
         upstream.end().await;
         client.send(stage.visit.request("GET /live/next", "")).await;
         let (mut upstream, _) = stage.live.request().await;
-        upstream.send(OK).await;
+        upstream.send(LAST).await;
         assert_eq!(client.answer().await.1, "ok", "{answer:?}");
         drop(upstream);
     }

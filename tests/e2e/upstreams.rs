@@ -89,6 +89,7 @@ async fn tls_upstreams_are_verified_and_spoken_to_as_they_choose() {
         assert!(!body.contains("127.0.0.1:"), "no address: {body}");
         let log = visit.scene.gateway.wait_for_log("gave no answer");
         assert!(log.contains("https://127.0.0.1:") && log.contains(why), "{path}: {log}");
+        assert!(log.contains(&format!("\"route\":\"127.0.0.1{path}\"")), "{path}: {log}");
     }
     assert!(stranger.has_none().await && misnamed.has_none().await && knowing.has_none().await);
 
