@@ -42,7 +42,7 @@ use crate::domain::policy::{Permit, Proof};
 use crate::domain::time::Timestamp;
 use crate::message::rewrite::{self, Typed};
 use crate::message::session_cookie::Names;
-use crate::message::{forwarded, hop_by_hop, identity, trailers};
+use crate::message::{forwarded, hop_by_hop, identity, method_override, trailers};
 use balance::Pools;
 use body::Streamed;
 use connection::Need;
@@ -277,8 +277,13 @@ impl Proxy {
         if takes_trailers {
             trailers::ask(headers);
         }
-        if is_absolute {
+        if let Some(host) = &route.host_header {
+            headers.insert(header::HOST, host.clone());
+        } else if is_absolute {
             headers.insert(header::HOST, arrival.authority.clone());
+        }
+        if route.judges_methods() {
+            method_override::remove(headers);
         }
         if route.forwarded {
             forwarded::set_forwarded(headers, &arrival.chain, arrival.scheme, &arrival.authority);

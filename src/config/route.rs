@@ -2,13 +2,14 @@
 
 use std::str::FromStr;
 
-use hyper::header::HeaderName;
+use hyper::header::{HeaderName, HeaderValue};
 
 use super::reader::{Section, boolean};
 use super::rule;
 use super::upstream::{self, Upstreams};
 use super::values::one_of;
 use crate::domain::policy::{EncodedSlashes, Rule};
+use crate::message::authority;
 use crate::message::rewrite::Origin;
 
 /// One application.
@@ -28,10 +29,32 @@ pub struct Route {
     pub identity_headers: Vec<HeaderName>,
     /// Whether it is told `Forwarded` too.
     pub forwarded: bool,
+    /// What it is told as `Host`, if not what people typed.
+    pub host_header: Option<HeaderValue>,
     /// Addresses the application calls itself by; in its answers they become the one people typed.
     pub own_addresses: Vec<Origin>,
     /// Whether its cookies are made to belong to the host people typed.
     pub rewrite_cookies: bool,
+}
+
+impl Route {
+    /// Whether a rule tells methods apart.
+    pub fn judges_methods(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.methods.is_empty())
+    }
+}
+
+/// A value of `Host`.
+struct Host(HeaderValue);
+
+impl FromStr for Host {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let wrong = "not a host; write it like \"wiki.internal\" or \"wiki.internal:8080\"";
+        authority::host(text).map_err(|_| wrong)?;
+        text.parse().map(Self).map_err(|_| wrong)
+    }
 }
 
 /// A field that carries a name.
@@ -115,6 +138,7 @@ fn route(section: &Section<'_>, default_host: Option<&str>, forwards: bool) -> O
         )?,
         identity_headers,
         forwarded: section.value("forwarded", boolean).unwrap_or(false),
+        host_header: section.text("host_header").map(|Host(value)| value),
         own_addresses: section.list("own_addresses"),
         rewrite_cookies: section.value("rewrite_cookies", boolean).unwrap_or(false),
     })

@@ -13,11 +13,11 @@ use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use ipnet::IpNet;
 
 use super::{Front, Peer, reply, target};
-use crate::config::{Dialect, Settings};
+use crate::config::{Dialect, Route, Settings};
 use crate::domain::policy::{Decision, RouteId};
 use crate::message::client_address::{self, X_FORWARDED_FOR};
 use crate::message::kind::kind;
-use crate::message::{authority, identity};
+use crate::message::{authority, identity, method_override};
 use crate::pages::problem::Refusal;
 use crate::pages::reply::{Reply, plain};
 use crate::proxy::Proved;
@@ -35,6 +35,8 @@ pub(super) struct ForwardAuth {
     peers: Vec<IpNet>,
     unix: bool,
     dialect: Dialect,
+    /// Whether any rule tells methods apart.
+    judges_methods: bool,
     /// The fields with the user's name, by route.
     identity: Vec<Vec<HeaderName>>,
 }
@@ -65,6 +67,7 @@ impl ForwardAuth {
             peers: section.peers.clone(),
             unix: section.unix,
             dialect: section.dialect,
+            judges_methods: settings.routes.iter().any(Route::judges_methods),
             identity: settings.routes.iter().map(|route| route.identity_headers.clone()).collect(),
         })
     }
@@ -86,6 +89,9 @@ impl ForwardAuth {
         let mut headers = head.headers;
         if headers.keys().any(identity::is_disguised) {
             return Err(Unclear::Claimed("a field like X-Forwarded-… in another spelling"));
+        }
+        if self.judges_methods && method_override::is_there(&headers) {
+            return Err(Unclear::Claimed("a field that asks for another method"));
         }
         let (method, host, target) = match self.dialect {
             Dialect::Nginx | Dialect::Caddy | Dialect::Traefik => described(&headers)?,

@@ -53,7 +53,7 @@ fn is_ours(name: &str, more: &[HeaderName]) -> bool {
 }
 
 /// Servers that hand fields to programs as variables fold `-`, `_` and `.` into one (RFC 3875 section 4.1.18).
-fn same(name: &str, ours: &str) -> bool {
+pub(super) fn same(name: &str, ours: &str) -> bool {
     name.len() == ours.len() && starts_with(name, ours)
 }
 

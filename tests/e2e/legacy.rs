@@ -8,7 +8,7 @@ async fn an_application_that_knows_itself_by_another_address_is_reached_by_the_o
     let old = Upstream::start().await;
     let route = format!(
         "[[route]]\npath = \"/old\"\nupstream = [\"http://{}\"]\nforwarded = true\nrewrite_cookies = true\n\
-         own_addresses = [\"http://{}\", \"http://old.internal\"]\n",
+         own_addresses = [\"http://{}\", \"http://old.internal\"]\nhost_header = \"old.internal:81\"\n",
         old.address, old.address
     );
     let scene = Scene::with(&route, "trusted_proxies = [\"127.0.0.2/32\"]", &[]).await;
@@ -34,6 +34,8 @@ async fn an_application_that_knows_itself_by_another_address_is_reached_by_the_o
         ["for=192.0.2.7;host=\"127.0.0.1:8443\";proto=http, for=127.0.0.2"]
     );
     assert_eq!(fields(&old.last(), "x-forwarded-for"), ["192.0.2.7, 127.0.0.2"]);
+    assert_eq!(fields(&old.last(), "host"), ["old.internal:81"]);
+    assert_eq!(fields(&old.last(), "x-forwarded-host"), ["127.0.0.1:8443"]);
 
     let head = ask(&scene, &cookie, "GET /x", "127.0.0.1:8443").await;
     assert_eq!(field(&head, "location"), Some(format!("http://{address}/old/a%2Fb?c#d").as_str()));

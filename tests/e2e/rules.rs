@@ -59,6 +59,7 @@ async fn the_first_rule_that_matches_decides() {
     lesson_3_4_no_field_chooses_the_rule(&scene).await;
     lesson_28_networks_are_those_of_the_client(&scene).await;
     a_stranger_is_nobody_to_the_application(&scene).await;
+    no_field_asks_for_a_method_that_no_rule_has_seen(&scene).await;
     explain_says_what_the_gateway_does(&scene).await;
 
     let alice = scene.signed_in(ALICE).await;
@@ -190,6 +191,13 @@ async fn a_stranger_is_nobody_to_the_application(scene: &Scene) {
     assert_eq!(field(&sent, "x-forwarded-user"), None, "lesson 19: deleted, and nobody is set");
     assert_eq!(fields(&sent, "cookie"), ["a=b"]);
     assert_eq!(fields(&sent, "x-forwarded-for"), ["127.0.0.1"]);
+}
+
+/// A rule that lets POST pass on one path tells methods apart: the application must not act on another one.
+async fn no_field_asks_for_a_method_that_no_rule_has_seen(scene: &Scene) {
+    let fields = "X-HTTP-Method-Override: DELETE\r\nx_method_override: DELETE\r\nX-HTTP-Method: DELETE\r\n";
+    assert_eq!(status(&send(scene, "GET /public", fields).await), 200);
+    assert!(!scene.upstream.last().contains("DELETE"), "{}", scene.upstream.last());
 }
 
 async fn explain_says_what_the_gateway_does(scene: &Scene) {
