@@ -17,6 +17,9 @@ use crate::config::Listen;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
+/// Bytes that wait in the kernel, beyond those on their way: what a slow client takes is seen while it takes it.
+const UNSENT: u32 = 256 * 1_024;
+
 /// A bound socket, not yet part of any runtime.
 #[derive(Debug)]
 pub enum Bound {
@@ -57,6 +60,8 @@ fn socket(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<StdTcp
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    // Its connections inherit it.
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -13,6 +13,8 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use crate::proxy::ReplyBody;
 use crate::server::in_flight::{Flight, InFlight};
 
+/// Bytes of an answer that are given at once, so that a slow client is seen to take them.
+const PIECE: usize = 32 * 1_024;
 /// Looks during which a piece of an answer may wait to be taken: a minute.
 const STALL: u32 = 120;
 
@@ -28,6 +30,8 @@ pub(super) struct Streams {
 #[derive(Debug)]
 struct Slot {
     body: RefCell<Option<(ReplyBody, Flight)>>,
+    /// Of what came from the application in one piece.
+    rest: RefCell<Bytes>,
     /// The look before which a piece was given that nobody came back from.
     given: Cell<Option<u32>>,
 }
@@ -47,8 +51,8 @@ impl Streams {
 
     /// Its answer's body.
     pub(super) fn watch(&self, body: ReplyBody, flight: Flight) -> Watched {
-        let slot = Slot { body: RefCell::new(Some((body, flight))), given: Cell::default() };
-        let slot = Rc::new(slot);
+        let body = RefCell::new(Some((body, flight)));
+        let slot = Rc::new(Slot { body, rest: RefCell::default(), given: Cell::default() });
         self.bodies.borrow_mut().push(Rc::downgrade(&slot));
         Watched { slot, looks: self.looks.clone() }
     }
@@ -88,18 +92,33 @@ impl Body for Watched {
         let Some((body, _)) = body.as_mut() else {
             return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::TimedOut).into())));
         };
-        let polled = Pin::new(body).poll_frame(cx);
+        let mut rest = self.slot.rest.borrow_mut();
+        let polled = if rest.is_empty() {
+            Pin::new(body).poll_frame(cx)
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut *rest)))))
+        };
+        let polled = polled.map_ok(|frame| frame.map_data(|data| first_piece(data, &mut rest)));
         self.slot.given.set(polled.is_ready().then(|| self.looks.get()));
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.slot.body.borrow().as_ref().is_some_and(|(body, _)| body.is_end_stream())
+        let is_end = |(body, _): &(ReplyBody, Flight)| body.is_end_stream();
+        self.slot.rest.borrow().is_empty() && self.slot.body.borrow().as_ref().is_some_and(is_end)
     }
 
     fn size_hint(&self) -> SizeHint {
         self.slot.body.borrow().as_ref().map_or_else(SizeHint::default, |(body, _)| body.size_hint())
     }
+}
+
+/// Keeps the rest for later.
+fn first_piece(mut data: Bytes, rest: &mut Bytes) -> Bytes {
+    if data.len() > PIECE {
+        *rest = data.split_off(PIECE);
+    }
+    data
 }
 
 #[cfg(test)]
@@ -127,6 +146,21 @@ mod tests {
         drop(watched);
         streams.look();
         assert!(streams.bodies.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_large_piece_is_given_in_small_ones() {
+        let streams = Streams::default();
+        let whole: Bytes = (0..100_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
+        let mut watched = streams.watch(Either::Right(Full::new(whole.clone())), streams.begin());
+        let mut given = Vec::new();
+        while let Some(piece) = watched.frame().await {
+            let piece = piece.unwrap().into_data().unwrap();
+            assert!(piece.len() <= PIECE);
+            given.extend(piece);
+            assert_eq!(watched.is_end_stream(), given.len() == whole.len());
+        }
+        assert_eq!(given, whole);
     }
 
     #[tokio::test]
