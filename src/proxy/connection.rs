@@ -148,7 +148,10 @@ async fn http1<I>(stream: I) -> hyper::Result<Own>
 where
     TokioIo<I>: Read + Write + Unpin + Send + 'static,
 {
-    let handshake = http1::Builder::new().max_header_size(LONGEST_HEAD).handshake(TokioIo::new(stream));
+    // A slow reader makes this much wait, and no more.
+    let mut builder = http1::Builder::new();
+    builder.max_header_size(LONGEST_HEAD).max_buf_size(LONGEST_HEAD);
+    let handshake = builder.handshake(TokioIo::new(stream));
     let (sender, connection) = handshake.await?;
     // Ends by itself when the upstream or we close; what went wrong is told to whoever waits for an answer.
     let task = tokio::task::spawn_local(async move { connection.with_upgrades().await.unwrap_or_default() });
