@@ -43,6 +43,7 @@ use crate::domain::time::Timestamp;
 use crate::message::rewrite::{self, Typed};
 use crate::message::session_cookie::Names;
 use crate::message::{forwarded, hop_by_hop, identity, method_override, trailers};
+use application::Application;
 use balance::Pools;
 use body::Streamed;
 use connection::Need;
@@ -51,7 +52,7 @@ use pin::Pin;
 use pool::Pool;
 use send::Answered;
 use standing::Standing;
-use upload::{Terms, Upload};
+use upload::{Progress, Terms, Upload};
 
 /// A session whose token was verified, with the user's name ready as a field.
 #[derive(Clone, Debug)]
@@ -196,29 +197,41 @@ impl Proxy {
         if !request.body().is_end_stream() {
             gate = admit(&mut request, &route.upstreams).map_err(no_answer)?;
         }
-        let mut need = Need::Any;
         let pin = route.upstreams.are_pinned().then(|| {
-            need = Need::Http1;
             let session = permit.session().map(Proved::session);
             Pin::new(connection.clone(), arrival.chain.clone(), session.cloned())
         });
+        let need = if switch.is_some() || pin.is_some() { Need::Http1 } else { Need::Any };
         self.prepare(&mut request, route, permit.session(), arrival);
         if switch.is_some() {
             upgrade::ask(request.headers_mut());
-            need = Need::Http1;
         }
-        let mut progress = None;
-        let request = request.map(|body| {
-            if body.is_end_stream() {
-                return Upload::NONE;
-            }
-            let terms = Terms { standing: standing.clone(), application: application.clone() };
-            let (upload, noted) = Upload::new(body, gate, terms);
-            progress = Some(noted);
-            upload
-        });
-        let (mut answer, answered) =
-            send::send(pools, request, progress, need, pin).await.map_err(no_answer)?;
+        let (request, progress) = with_upload(request, gate, &standing, application);
+        let sent = send::send(pools, request, progress, need, pin).await;
+        let (mut answer, answered) = sent.map_err(no_answer)?;
+        self.readdress(&mut answer, route, typed);
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let unsolicited = || no_answer(UpstreamError::Unsolicited(answered.pool.upstream().to_string()));
+            let client = switch.ok_or_else(unsolicited)?;
+            return Ok(upgrade::relay(client, answer, standing, (connection, answered.under_way)));
+        }
+        end_hop(&mut answer, &answered, from);
+        let names_length = from < Version::HTTP_2
+            && answer.status() == StatusCode::NOT_MODIFIED
+            && answer.headers().contains_key(header::CONTENT_LENGTH);
+        Ok(answer.map(|body| {
+            let body = Streamed::new(body, answered, standing);
+            Either::Left(if names_length { body.keeping_length() } else { body })
+        }))
+    }
+
+    /// Makes an answer ours: no cookie under a name of ours, and addresses as people typed them.
+    fn readdress(
+        &self,
+        answer: &mut Response<Incoming>,
+        route: &Route,
+        typed: Option<(&'static str, HeaderValue)>,
+    ) {
         *answer.version_mut() = Version::HTTP_11;
         self.cookies.guard_answer(answer.headers_mut());
         if let Some((scheme, authority)) = typed {
@@ -228,32 +241,6 @@ impl Proxy {
         if route.rewrite_cookies {
             rewrite::cookies(answer.headers_mut(), self.cookies.is_secure());
         }
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let unsolicited = || no_answer(UpstreamError::Unsolicited(answered.pool.upstream().to_string()));
-            let client = switch.ok_or_else(unsolicited)?;
-            return Ok(upgrade::relay(client, answer, standing, (connection, answered.under_way)));
-        }
-        // Only a body of unknown length has trailers.
-        let trailers = match answer.body().size_hint().exact() {
-            None => trailers::announced(answer.headers(), &route.identity_headers),
-            Some(_) => None,
-        };
-        // What belongs together ends together.
-        let ends = answered.pin.is_some() && from < Version::HTTP_2 && ends_connection(&answer, &answered);
-        hop_by_hop::remove_from_answer(answer.headers_mut());
-        if ends {
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some(trailers) = trailers {
-            answer.headers_mut().insert(header::TRAILER, trailers);
-        }
-        let names_length = from < Version::HTTP_2
-            && answer.status() == StatusCode::NOT_MODIFIED
-            && answer.headers().contains_key(header::CONTENT_LENGTH);
-        Ok(answer.map(|body| {
-            let body = Streamed::new(body, answered, standing);
-            Either::Left(if names_length { body.keeping_length() } else { body })
-        }))
     }
 
     /// Takes out what may not go on, then puts in what the upstream is to know. In this order: nothing a client
@@ -267,13 +254,15 @@ impl Proxy {
     ) {
         let version = request.version();
         let is_absolute = to_origin_form(request, route.upstreams.version);
-        let framed = framing_of(request, route);
+        let framing = framing_of(request, route);
         let takes_trailers = trailers::are_taken(request.headers());
         let headers = request.headers_mut();
         hop_by_hop::remove_from_request(headers);
         self.cookies.strip(headers);
         identity::replace(headers, &route.identity_headers, proved.map(|proved| &proved.user));
-        headers.extend(framed);
+        if let Some(framing) = framing {
+            headers.extend(framing);
+        }
         if takes_trailers {
             trailers::ask(headers);
         }
@@ -336,16 +325,54 @@ fn to_origin_form(request: &mut Request<Incoming>, version: Http1) -> bool {
 
 /// What says of a body of unknown length that it is there. hyper says it itself of most methods; a GET would lose its
 /// body.
-fn framing_of(request: &Request<Incoming>, route: &Route) -> HeaderMap {
-    let mut framing = HeaderMap::new();
+fn framing_of(request: &Request<Incoming>, route: &Route) -> Option<HeaderMap> {
     if request.body().is_end_stream() || request.body().size_hint().exact().is_some() {
-        return framing;
+        return None;
     }
+    let mut framing = HeaderMap::new();
     framing.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     if let Some(trailers) = trailers::announced(request.headers(), &route.identity_headers) {
         framing.insert(header::TRAILER, trailers);
     }
-    framing
+    Some(framing)
+}
+
+/// The request with a body that tells how it gets on, if it has one.
+fn with_upload(
+    request: Request<Incoming>,
+    gate: Option<Gate>,
+    standing: &Standing,
+    application: &Arc<Application>,
+) -> (Request<Upload>, Option<Rc<Progress>>) {
+    let mut progress = None;
+    let request = request.map(|body| {
+        if body.is_end_stream() {
+            return Upload::NONE;
+        }
+        let terms = Terms { standing: standing.clone(), application: application.clone() };
+        let (upload, noted) = Upload::new(body, gate, terms);
+        progress = Some(noted);
+        upload
+    });
+    (request, progress)
+}
+
+/// Takes out of an answer what ends at this hop, and puts in what begins here.
+fn end_hop(answer: &mut Response<Incoming>, answered: &Answered, from: Version) {
+    // Only a body of unknown length has trailers.
+    let trailers = match answer.body().size_hint().exact() {
+        None => trailers::announced(answer.headers(), answered.pool.identity_headers()),
+        Some(_) => None,
+    };
+    // What belongs together ends together.
+    let ends = answered.pin.is_some() && from < Version::HTTP_2 && ends_connection(answer, answered);
+    hop_by_hop::remove_from_answer(answer.headers_mut());
+    if ends {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(trailers) = trailers {
+        answer.headers_mut().insert(header::TRAILER, trailers);
+    }
 }
 
 /// A pool shared by the requests of one thread.

@@ -71,8 +71,9 @@ pub(super) async fn send(
                 },
             };
             let sent = match connection {
-                Connection::Own(own) => {
-                    is_new = own.is_new;
+                Connection::Own(mut own) => {
+                    is_new = std::mem::replace(&mut own.is_new, false);
+                    own.used = own.used.max(now);
                     on_own(pool, own, &mut request, upload.as_deref()).await?
                 }
                 Connection::Stream(stream) => {
@@ -108,8 +109,6 @@ async fn on_own(
     request: &mut Option<Request<Upload>>,
     upload: Option<&Progress>,
 ) -> Result<Sent, UpstreamError> {
-    own.used = Instant::now();
-    own.is_new = false;
     let sending = own.sender.try_send_request(request.take().expect("it is there until it is sent"));
     let mut sending = pin!(sending);
     let patience = Patience { sent: own.used, terms: pool.terms(), upload };

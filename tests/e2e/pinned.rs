@@ -161,7 +161,7 @@ async fn nginx(directory: &Path, address: SocketAddr) -> Server {
         address
     );
     std::fs::write(directory.join("nginx.conf"), config).unwrap();
-    let mut command = Command::new("nginx");
+    let mut command = Command::new("/usr/sbin/nginx");
     Server::start(command.arg("-p").arg(directory).arg("-c").arg(directory.join("nginx.conf")))
         .listens(address)
         .await
@@ -175,7 +175,7 @@ async fn haproxy(directory: &Path, address: SocketAddr) -> Server {
          lf-string \"haproxy saw %[src]\"\n"
     );
     std::fs::write(directory.join("haproxy.cfg"), config).unwrap();
-    Server::start(Command::new("haproxy").arg("-db").arg("-f").arg(directory.join("haproxy.cfg")))
+    Server::start(Command::new("/usr/sbin/haproxy").arg("-db").arg("-f").arg(directory.join("haproxy.cfg")))
         .listens(address)
         .await
 }

@@ -197,6 +197,53 @@ async fn a_client_that_asks_first_is_not_answered_for_the_upstream() {
     assert!(client.head().await.starts_with("HTTP/1.0 200 "));
 }
 
+/// curl asks first when it sends much, and goes on as HTTP has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn curl_uploads_as_the_upstream_wants() {
+    let stage = Stage::set().await;
+    let file = stage.visit.scene.house.path("upload");
+    let large = "0123456789abcdef".repeat(1 << 18);
+    std::fs::write(&file, &large).unwrap();
+    let curl = |file: &std::path::Path| {
+        let mut command = std::process::Command::new("curl");
+        command.args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "20",
+            "--expect100-timeout",
+            "20",
+            "--noproxy",
+            "*",
+        ]);
+        command
+            .arg("--cookie")
+            .arg(format!("vestibule={}", stage.visit.cookie))
+            .arg("--upload-file")
+            .arg(file);
+        command.args(["--write-out", " %{http_code} %{size_upload}"]);
+        command.arg(format!("http://{}/once/x", stage.visit.scene.gateway.address));
+        tokio::task::spawn_blocking(move || {
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        })
+    };
+    let wanted = curl(&file);
+    let (mut upstream, head) = stage.live.request().await;
+    assert_eq!(field(&head, "expect"), Some("100-continue"), "{head}");
+    upstream.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+    assert!(upstream.exactly(large.len()).await == large.as_bytes());
+    upstream.send(OK).await;
+    assert_eq!(wanted.await.unwrap(), format!("ok 200 {}", large.len()));
+
+    let refused = curl(&file);
+    let (mut upstream, _) = stage.live.request().await;
+    upstream.send("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\n\r\nno").await;
+    assert_eq!(upstream.end().await, End::Closed(Vec::new()));
+    assert_eq!(refused.await.unwrap(), "no 413 0");
+}
+
 #[tokio::test]
 async fn every_kind_of_answer_passes_as_it_is() {
     let stage = Stage::set().await;
