@@ -245,7 +245,7 @@ async fn one_host_and_one_target(stage: &Stage) {
         (format!("GET http://evil.test/ HTTP/1.1\r\nhost: 127.0.0.1\r\n{cookie}\r\n"), 400),
         (format!("GET http://evil.test/ HTTP/1.1\r\nhost: evil.test\r\n{cookie}\r\n"), 421),
         (format!("GET http://x@127.0.0.1/ HTTP/1.1\r\nhost: 127.0.0.1\r\n{cookie}\r\n"), 400),
-        (format!("OPTIONS * HTTP/1.1\r\nhost: 127.0.0.1\r\n{cookie}\r\n"), 404),
+        (format!("GET * HTTP/1.1\r\nhost: 127.0.0.1\r\n{cookie}\r\n"), 404),
         (format!("CONNECT 127.0.0.1:22 HTTP/1.1\r\nhost: 127.0.0.1:22\r\n{cookie}\r\n"), 405),
         (format!("CONNECT / HTTP/1.1\r\nhost: 127.0.0.1\r\n{cookie}\r\n"), 405),
         (format!("TRACE / HTTP/1.1\r\nhost: 127.0.0.1\r\n{cookie}\r\n"), 405),
