@@ -195,3 +195,37 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for OnThisThread {
         tokio::task::spawn_local(task);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::Method;
+
+    use super::*;
+
+    #[test]
+    fn a_request_takes_the_form_of_http2_and_has_its_own_back() {
+        for (method, target) in [(Method::GET, "/a%20b/?c=d"), (Method::OPTIONS, "*")] {
+            let fields =
+                [("host", "Wiki.test:8080"), ("te", "trailers"), ("connection", "te"), ("x-kept", "1")];
+            let mut request = Request::builder().method(method).uri(target);
+            for (name, value) in fields {
+                request = request.header(name, value);
+            }
+            let mut request = request.header("transfer-encoding", "chunked").body(()).unwrap();
+            let host = to_http2(&mut request, Scheme::HTTPS);
+            let uri = request.uri();
+            assert_eq!(
+                (uri.scheme_str(), uri.authority().unwrap().as_str()),
+                (Some("https"), "Wiki.test:8080")
+            );
+            assert_eq!(uri.path_and_query().unwrap().as_str(), target);
+            assert_eq!(request.version(), Version::HTTP_2);
+            let mut left: Vec<_> = request.headers().keys().map(|name| name.as_str()).collect();
+            left.sort_unstable();
+            assert_eq!(left, ["te", "x-kept"]);
+            from_http2(&mut request, host);
+            assert_eq!((request.uri().to_string().as_str(), request.version()), (target, Version::HTTP_11));
+            assert_eq!(request.headers()["host"], "Wiki.test:8080");
+        }
+    }
+}

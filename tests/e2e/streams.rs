@@ -34,6 +34,7 @@ impl Stage {
         let routes = [
             route("/live", "identity_headers = [\"X-Remote-User\"]"),
             route("/once", "upstream_idle_connections = 0"),
+            route("/ten", ""),
             route("/old", "upstream_http = \"1.0\""),
             route("/small", "max_body = \"10B\""),
             route("/slow", "idle_timeout = \"1s\"\nresponse_timeout = \"1s\""),
@@ -331,15 +332,15 @@ async fn old_clients_and_old_upstreams_are_understood(stage: &Stage) {
     // An upstream that answers HTTP/1.0 keeps no connection, even when it says so: the next request could not have a body
     // of unknown length.
     let answer = "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok";
-    let (mut client, mut upstream, _) = stage.answered("GET /once/x", "", answer).await;
+    let (mut client, mut upstream, _) = stage.answered("GET /ten/x", "", answer).await;
     assert_eq!(client.exactly(2).await, b"ok");
     assert_eq!(upstream.end().await, End::Closed(Vec::new()));
     client
-        .send(stage.visit.request("POST /once/x", "transfer-encoding: chunked\r\n") + "3\r\nabc\r\n0\r\n\r\n")
+        .send(stage.visit.request("POST /ten/x", "transfer-encoding: chunked\r\n") + "3\r\nabc\r\n0\r\n\r\n")
         .await;
     let (mut upstream, _) = stage.live.request().await;
     assert_eq!(upstream.until("0\r\n\r\n").await, "3\r\nabc\r\n0\r\n\r\n");
-    upstream.send(OK).await;
+    upstream.send(LAST).await;
     assert_eq!(client.answer().await.1, "ok");
 
     // One that is known to speak nothing else is spoken to so.
