@@ -17,14 +17,14 @@ use std::sync::Arc;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
-use hyper::{HeaderMap, Method, Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use ipnet::IpNet;
 
 pub use back_office::BackOffice;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::domain::policy::{Asked, Cause, Decision, Policy};
+use crate::domain::policy::{Cause, Decision, Policy};
 use crate::domain::time::Timestamp;
 use crate::message::client_address;
 use crate::message::forwarded::chain_field;
@@ -187,11 +187,7 @@ impl Front {
         target: &Target<'_>,
         client: IpAddr,
     ) -> Result<Decision<Proved>, Refusal> {
-        // `OPTIONS *` is about the whole site (RFC 9110 section 9.3.7): who may have that may have its first page.
-        let whole_site = *request.method() == Method::OPTIONS && request.uri().path() == "*";
-        let path = if whole_site { "/" } else { request.uri().path() };
-        let asked = Asked { path, method: request.method(), client };
-        let ruling = target.host.ruling(&asked).map_err(|_| Refusal::AmbiguousPath)?;
+        let ruling = target.ruling(request, client)?;
         let now = self.site.clock.now();
         let session = match self.session(request.headers(), now).await {
             // What everybody may see is there when nobody can be recognised, too.

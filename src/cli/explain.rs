@@ -12,11 +12,11 @@ use super::state::Work;
 use super::{Common, Failure, output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Purpose, Route, Settings};
-use crate::domain::policy::{Access, Asked, Cause, Decision, Policy, Proof, Reason, Rule, Ruling};
+use crate::domain::policy::{Access, Cause, Decision, Policy, Proof, Reason, Rule};
 use crate::domain::session::SessionEnd;
 use crate::domain::time::{Short, Timestamp, parse_duration};
 use crate::domain::user::UserName;
-use crate::gateway::target::{self, Target};
+use crate::gateway::target;
 use crate::message::{forwarded, identity};
 use crate::pages::problem::Refusal;
 use crate::store::UserKey;
@@ -60,8 +60,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let policy = target::policy(&settings);
     let request = request(args, &settings)?;
     let session = session(args)?;
-    let answer = Answer::find(&policy, &settings, &request, args.from, session);
-    let answer = answer.with_fields(&settings, &request, args.from);
+    let client = args.from.to_canonical();
+    let answer = Answer::find(&policy, &settings, &request, client, session);
+    let answer = answer.with_fields(&settings, &request, client);
     if args.common.json { output::json(&answer.json()) } else { answer.print() }
 }
 
@@ -132,7 +133,7 @@ impl<'s> Answer<'s> {
             Ok(target) => target,
             Err(refusal) => return alone(Outcome::Refuse(refusal)),
         };
-        let ruling = match ruling(&target, request, client) {
+        let ruling = match target.ruling(request, client) {
             Ok(ruling) => ruling,
             Err(refusal) => return alone(Outcome::Refuse(refusal)),
         };
@@ -274,9 +275,4 @@ impl Outcome {
             Self::Refuse(refusal) => format!("{} ({})", refusal.name(), refusal.status().as_u16()),
         }
     }
-}
-
-fn ruling(target: &Target<'_>, request: &Request<()>, client: IpAddr) -> Result<Ruling, Refusal> {
-    let asked = Asked { path: request.uri().path(), method: request.method(), client };
-    target.host.ruling(&asked).map_err(|_| Refusal::AmbiguousPath)
 }

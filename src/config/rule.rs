@@ -4,25 +4,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use hyper::Method;
-use ipnet::IpNet;
 
 use super::reader::Section;
-use super::values::one_of;
+use super::values::{Network, one_of};
 use crate::domain::policy::{Access, Rule};
 use crate::domain::time::parse_duration;
-
-/// A network, or one address.
-struct Network(IpNet);
-
-impl FromStr for Network {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        let alone = || text.parse().map(|address: std::net::IpAddr| address.to_canonical().into()).ok();
-        let network = text.parse().ok().or_else(alone);
-        network.map(Self).ok_or("not a network; write it like \"192.0.2.0/24\" or \"2001:db8::/32\"")
-    }
-}
 
 /// A method, spelled as requests spell it.
 struct Spelled(Method);

@@ -24,7 +24,8 @@ impl FromStr for Network {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        let one = || text.parse::<IpAddr>().map(IpNet::from);
+        // Peers are looked up in their IPv4 form where they have one.
+        let one = || text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
         let wrong = "not a network; write it like \"10.0.0.0/8\", or one address like \"10.0.0.5\"";
         text.parse().or_else(|_| one()).map(Self).map_err(|_| wrong)
     }

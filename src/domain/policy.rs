@@ -15,7 +15,7 @@ pub use reading::{Ambiguous, EncodedSlashes};
 pub use rule::{Access, Rule};
 
 use super::time::Timestamp;
-use reading::readings;
+use reading::{is_plain_text, readings};
 
 /// Which route a request takes: its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -215,7 +215,7 @@ impl HostPolicy {
     /// The route and rule of a request. A path that the application could read in two ways falls under the same ones
     /// both ways, or under none.
     pub fn ruling(&self, asked: &Asked<'_>) -> Result<Ruling, Ambiguous> {
-        if !self.divided {
+        if !self.divided || is_plain_text(asked.path) {
             return Ok(self.read(asked, asked.path.as_bytes()));
         }
         let mut readings = readings(asked.path)?.into_iter();

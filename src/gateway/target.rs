@@ -1,11 +1,13 @@
 //! What a request is for: framing, host and path, read once. What could be read otherwise elsewhere is refused.
 
+use std::net::IpAddr;
+
 use hyper::header::{HOST, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
 
 use crate::config::{Route, Settings};
-use crate::domain::policy::{HostPolicy, Policy, RouteMatch};
+use crate::domain::policy::{Asked, HostPolicy, Policy, RouteMatch, Ruling};
 use crate::message::{authority, framing, path};
 use crate::pages::BASE;
 use crate::pages::problem::Refusal;
@@ -22,6 +24,15 @@ pub struct Target<'p> {
 }
 
 impl Target<'_> {
+    /// The route and rule that a request for this falls under, by a client at this address.
+    pub fn ruling<B>(&self, request: &Request<B>, client: IpAddr) -> Result<Ruling, Refusal> {
+        // `OPTIONS *` is about the whole site (RFC 9110 section 9.3.7): who may have that may have its first page.
+        let whole_site = *request.method() == Method::OPTIONS && request.uri().path() == "*";
+        let path = if whole_site { "/" } else { request.uri().path() };
+        let asked = Asked { path, method: request.method(), client };
+        self.host.ruling(&asked).map_err(|_| Refusal::AmbiguousPath)
+    }
+
     /// The authority as text.
     pub fn authority(&self) -> &str {
         self.written.to_str().unwrap_or_default()

@@ -1,5 +1,4 @@
-//! Patterns of paths: a path and everything below it, a glob, or a regular expression. All are compiled to one kind of
-//! expression over the bytes of the whole path.
+//! Patterns of paths: a path and everything below it, a glob, or a regular expression, each about the whole path.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -10,13 +9,23 @@ use regex::bytes::Regex;
 #[derive(Clone, Debug)]
 pub struct PathPattern {
     text: String,
-    expression: Regex,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// A path without its last slash, and everything below it.
+    Below(String),
+    Expression(Regex),
 }
 
 impl PathPattern {
     /// Whether a whole path is one of its.
     pub(super) fn is_match(&self, path: &[u8]) -> bool {
-        self.expression.is_match(path)
+        match &self.kind {
+            Kind::Below(begin) => super::starts_at(path, begin),
+            Kind::Expression(expression) => expression.is_match(path),
+        }
     }
 }
 
@@ -46,14 +55,11 @@ impl FromStr for PathPattern {
     type Err = NotAPattern;
 
     fn from_str(text: &str) -> Result<Self, NotAPattern> {
-        let expression = match text.strip_prefix("re:") {
-            Some(expression) => anchored(expression)?,
+        let kind = match text.strip_prefix("re:") {
+            Some(expression) => compiled(&anchored(expression)?)?,
             None => of_path(text)?,
         };
-        match Regex::new(&expression) {
-            Ok(expression) => Ok(Self { text: text.to_owned(), expression }),
-            Err(error) => Err(NotAPattern::Expression(last_line(&error.to_string()))),
-        }
+        Ok(Self { text: text.to_owned(), kind })
     }
 }
 
@@ -61,6 +67,11 @@ impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+fn compiled(expression: &str) -> Result<Kind, NotAPattern> {
+    let regex = Regex::new(expression);
+    regex.map(Kind::Expression).map_err(|error| NotAPattern::Expression(last_line(&error.to_string())))
 }
 
 /// The library draws the place on several lines; the last one says what is wrong.
@@ -78,19 +89,19 @@ fn anchored(expression: &str) -> Result<String, NotAPattern> {
     Ok(format!(r"\A(?:{expression})\z"))
 }
 
-fn of_path(text: &str) -> Result<String, NotAPattern> {
+fn of_path(text: &str) -> Result<Kind, NotAPattern> {
     let rest = text.strip_prefix('/').ok_or(NotAPattern::Start)?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if text.contains(['%', '?', '#', '\\']) || text.contains("//") || text.chars().any(char::is_control) {
         return Err(NotAPattern::Characters);
     }
-    let mut expression = String::from(r"\A");
-    for segment in rest.split('/').filter(|segment| !segment.is_empty()) {
-        expression.push_str(&of_segment(segment)?);
+    let segments = rest.split('/').filter(|segment| !segment.is_empty());
+    let expression = segments.map(of_segment).collect::<Result<String, _>>()?;
+    if rest.contains('*') {
+        compiled(&format!(r"\A{expression}/?\z"))
+    } else {
+        Ok(Kind::Below(format!("/{rest}")))
     }
-    let below = if rest.contains('*') { r"/?\z" } else { r"(?s-u:/.*)?\z" };
-    expression.push_str(below);
-    Ok(expression)
 }
 
 /// One segment with the slash before it.

@@ -54,7 +54,16 @@ pub(super) fn readings(path: &str) -> Result<Vec<Reading>, Ambiguous> {
     if all.iter().any(|reading| is_odd(&reading.path)) { Err(Ambiguous) } else { Ok(all) }
 }
 
-/// Most paths have nothing that could be read otherwise.
+/// Whether nothing in a path could be read otherwise, as it stands: so it is with most.
+pub(super) fn is_plain_text(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    memchr::memchr3(b'%', b';', b'#', bytes).is_none()
+        && memmem::find(bytes, b"//").is_none()
+        && memmem::find(bytes, b"/.").is_none()
+        && memchr::memchr(b'\\', bytes).is_none()
+}
+
+/// Whether a decoded path has one reading.
 fn is_plain(decoded: &[u8], path: &str) -> bool {
     decoded.len() == path.len()
         && memchr::memchr2(b';', b'#', decoded).is_none()
@@ -193,6 +202,13 @@ mod tests {
         fn no_path_panics_and_readings_are_bounded(path in "/[ -~]{0,60}") {
             if let Ok(readings) = readings(&path) {
                 prop_assert!(!readings.is_empty() && readings.len() <= 32);
+            }
+        }
+
+        #[test]
+        fn what_looks_plain_has_one_reading(path in "/[ -~]{0,30}") {
+            if is_plain_text(&path) && !path.contains('?') {
+                prop_assert_eq!(read(&path), [path]);
             }
         }
 
