@@ -9,7 +9,7 @@ use super::identity::same;
 const NAMES: [&str; 3] = ["x-http-method-override", "x-method-override", "x-http-method"];
 
 /// Whether a field is one of them, in any spelling.
-fn is_one(name: &HeaderName) -> bool {
+pub(super) fn is_one(name: &HeaderName) -> bool {
     NAMES.iter().any(|known| same(name.as_str(), known))
 }
 

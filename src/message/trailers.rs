@@ -4,7 +4,7 @@
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-use super::identity;
+use super::{identity, method_override};
 
 /// Takes out of trailers what may not be there. `identity` are fields that carry a user's name, beside ours.
 pub fn clean(trailers: &mut HeaderMap, identity: &[HeaderName]) {
@@ -52,7 +52,7 @@ fn is_allowed(name: &HeaderName, identity: &[HeaderName]) -> bool {
             | "authorization" | "proxy-authenticate" | "proxy-authorization" | "www-authenticate" | "cookie" | "set-cookie"
             | "clear-site-data" | "content-security-policy" | "strict-transport-security"
     );
-    !known && !identity::is_identity(name.as_str(), identity)
+    !known && !identity::is_identity(name.as_str(), identity) && !method_override::is_one(name)
 }
 
 #[cfg(test)]
@@ -78,6 +78,7 @@ mod tests {
             ("x-forwarded-user", "evil"),
             ("X_Remote_User", "evil"),
             ("x.forwarded.for", "evil"),
+            ("x_http_method-override", "DELETE"),
             ("content-length", "3"),
             ("transfer-encoding", "chunked"),
             ("host", "evil"),
