@@ -104,7 +104,7 @@ def print_machine(arguments):
     ]
     print(f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC, "
           f"Linux {platform.release()}, {os.cpu_count()} cores of {model[1] if model else platform.machine()}; "
-          f"{options_text(arguments)}.  \n{'; '.join(versions)}.\n", flush=True)
+          f"{options_text(arguments)}.\n\n{'; '.join(versions)}.\n", flush=True)
 
 
 def options_text(arguments):
