@@ -1,7 +1,5 @@
 //! The JSON API: the same steps and the same limits as the pages, for programs that bring their own.
 
-use std::net::IpAddr;
-
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
@@ -86,7 +84,7 @@ async fn verify(desk: &Desk, visit: &Visit) -> Reply {
     let Ok(id) = body.request_id.parse::<ChallengeId>() else {
         return error(StatusCode::BAD_REQUEST, "invalid_request_id");
     };
-    match verify_code(desk, id, &body.code, visit.client).await {
+    match verify_code(desk, id, &body.code, visit).await {
         Ok((cookie, reply)) => with_cookie(reply, cookie),
         Err(failure) => failed(&failure),
     }
@@ -96,9 +94,9 @@ async fn verify_code(
     desk: &Desk,
     id: ChallengeId,
     code: &str,
-    client: IpAddr,
+    visit: &Visit,
 ) -> Result<(HeaderValue, Reply), Failure> {
-    let signed_in = desk.sign_in.verify(id, code, client).await?;
+    let signed_in = desk.sign_in.verify(id, code, visit.client, visit.carried()).await?;
     let lives = signed_in.session.expires_at.since(desk.clock.now());
     let cookie = desk.cookies.set(desk.cookies.session, signed_in.token, lives);
     Ok((cookie, reply::json(StatusCode::OK, &json!({ "status": "verified" }))))

@@ -205,12 +205,14 @@ pub struct NewSession {
     pub expires_at: Timestamp,
     /// The client address it begins from.
     pub client: String,
+    /// The session that this browser has already. If it is the same user's it ends with this one.
+    pub follows: Option<SessionId>,
 }
 
 /// Which sessions are meant.
 #[derive(Clone, Debug)]
 pub enum Which {
-    /// One.
+    /// One, and those of the same browser that it follows.
     One(SessionId),
     /// All of a user.
     Of(UserName),

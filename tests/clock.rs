@@ -119,7 +119,7 @@ impl World {
     }
 
     async fn verify(&self, id: ChallengeId, code: &str) -> Result<SignedIn, Cause> {
-        self.sign_in.verify(id, code, CLIENT).await.map_err(|Failure { cause, .. }| cause)
+        self.sign_in.verify(id, code, CLIENT, None).await.map_err(|Failure { cause, .. }| cause)
     }
 
     async fn wait_of_start(&self, phone: &str) -> Option<u64> {

@@ -65,3 +65,6 @@ CREATE TABLE line (
     swapped    INTEGER,
     swapped_at INTEGER
 ) STRICT, WITHOUT ROWID;
+
+-- The session that the same browser had before, of the same user: it ends with this one.
+ALTER TABLE session ADD COLUMN follows TEXT;

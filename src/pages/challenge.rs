@@ -100,7 +100,7 @@ impl Desk {
                 ));
             }
         };
-        match self.sign_in.verify(challenge.id, typed, visit.client).await {
+        match self.sign_in.verify(challenge.id, typed, visit.client, visit.carried()).await {
             Ok(signed_in) => {
                 let lives = signed_in.session.expires_at.since(self.clock.now());
                 // Of two tabs each goes on to its own page, whichever of them asked for the code.

@@ -7,6 +7,7 @@ use hyper::body::Bytes;
 use hyper::{HeaderMap, Method};
 
 use crate::access::sessions::LiveSession;
+use crate::domain::id::SessionId;
 use crate::domain::policy::Cause;
 use crate::message::kind::Kind;
 use crate::message::origin;
@@ -40,6 +41,11 @@ pub struct Visit {
 }
 
 impl Visit {
+    /// The session that came with it.
+    pub fn carried(&self) -> Option<SessionId> {
+        self.session.as_ref().ok().map(|session| session.id())
+    }
+
     /// Whether a page of this site sent it.
     pub fn is_same_site(&self) -> bool {
         origin::is_same(&self.headers, self.scheme, &self.authority)

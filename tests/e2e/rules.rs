@@ -273,6 +273,7 @@ async fn wish_11_an_old_proof_is_asked_for_again_and_the_session_stays() {
     let scene = scene().await;
     let alice = scene.signed_in(ALICE).await;
     grows_old(&scene);
+    let before_it = alice.stolen();
     assert_eq!(alice.go("/page").await.status, 200, "elsewhere the session is good");
     let before = scene.upstream.count();
     let sent_to = alice.go("/admin/x?y=1").await;
@@ -299,6 +300,11 @@ async fn wish_11_an_old_proof_is_asked_for_again_and_the_session_stays() {
     assert_eq!(alice.go("/admin/x?y=1").await.status, 200);
     let home = alice.go("/.vestibule/challenge").await;
     assert_eq!(home.location(), "/", "nothing is asked for any more");
+
+    assert_eq!(before_it.go("/page").await.status, 200, "what the session before is used for goes on");
+    assert_eq!(before_it.go("/admin").await.status, 303, "and it is no fresher: a thief of it gains nothing");
+    assert_eq!(alice.submit("/.vestibule/sign-out", &[]).await.status, 200);
+    eventually("both have ended", async || before_it.go("/page").await.status == 303).await;
 }
 
 #[tokio::test]

@@ -18,8 +18,15 @@ use crate::store::{NewSession, UserKey};
 use crate::verifier::VerifierError;
 
 impl SignIn {
-    /// The person types a code. One attempt is spent, durably, before anybody looks at it.
-    pub async fn verify(&self, id: ChallengeId, typed: &str, client: IpAddr) -> Result<SignedIn, Failure> {
+    /// The person types a code. One attempt is spent, durably, before anybody looks at it. `carried` is the session that
+    /// their browser has already.
+    pub async fn verify(
+        &self,
+        id: ChallengeId,
+        typed: &str,
+        client: IpAddr,
+        carried: Option<SessionId>,
+    ) -> Result<SignedIn, Failure> {
         if let Err(wait) = self.checks.spend(client) {
             return Err(self.turn_away(Cause::TooManyAttempts(wait), client).await);
         }
@@ -32,7 +39,7 @@ impl SignIn {
         let verified = match typed.parse::<Code>() {
             // A digit missed or a phone number in the wrong field costs no try: it cannot be the code.
             Ok(code) if code.digits().len() == usize::from(digits) => {
-                self.verify_at_once(id, code, &mut trail).await
+                self.verify_at_once(id, code, carried, &mut trail).await
             }
             Ok(_) | Err(_) => Err(Cause::MalformedCode(digits)),
         };
@@ -48,6 +55,7 @@ impl SignIn {
         &self,
         id: ChallengeId,
         code: Code,
+        carried: Option<SessionId>,
         trail: &mut Trail,
     ) -> Result<SignedIn, Cause> {
         let now = self.parts.clock.now();
@@ -59,7 +67,7 @@ impl SignIn {
             Err(error) => return Err(self.not_judged(&challenge, &error, trail).await?),
         };
         match challenge.judge(verdict) {
-            Ok(approval) => self.let_in(&challenge, approval, trail).await,
+            Ok(approval) => self.let_in(&challenge, approval, carried, trail).await,
             Err(verdict) => Err(self.keep_out(&challenge, verdict, trail).await?),
         }
     }
@@ -93,6 +101,7 @@ impl SignIn {
         &self,
         challenge: &Challenge,
         approval: Approval,
+        carried: Option<SessionId>,
         trail: &Trail,
     ) -> Result<SignedIn, Cause> {
         let now = self.parts.clock.now();
@@ -101,6 +110,7 @@ impl SignIn {
             id: SessionId::from_random(crypto::random()),
             expires_at: now + self.session.absolute_timeout,
             client: trail.client.to_string(),
+            follows: carried,
         };
         let session =
             self.parts.store.accept_challenge(approval, new, now).await?.ok_or(Cause::AlreadyUsed)?;

@@ -364,7 +364,7 @@ pub(super) fn accept(
         ended: None,
         client: new.client.clone(),
     };
-    super::sessions::insert(t, &session)?;
+    super::sessions::insert(t, &session, new.follows)?;
     Ok(Some(session))
 }
 

@@ -10,9 +10,12 @@ use crate::domain::session::{Session, SessionEnd};
 use crate::domain::time::Timestamp;
 use crate::store::{Change, StoreError, Which};
 
-pub(super) fn insert(t: &Transaction<'_>, s: &Session) -> Result<(), StoreError> {
-    let statement = "INSERT INTO session (id, user_id, user_name, method, auth_time, expires_at, last_seen_at, client) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+pub(super) fn insert(t: &Transaction<'_>, s: &Session, follows: Option<SessionId>) -> Result<(), StoreError> {
+    // Of somebody else's, which may have been planted there, it follows nothing.
+    let statement = "INSERT INTO session \
+                     (id, user_id, user_name, method, auth_time, expires_at, last_seen_at, client, follows) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+                     (SELECT id FROM session WHERE id = ?9 AND user_id = ?2))";
     t.prepare_cached(statement)?.execute(params![
         s.id.to_string(),
         s.user_id.0,
@@ -22,6 +25,7 @@ pub(super) fn insert(t: &Transaction<'_>, s: &Session) -> Result<(), StoreError>
         s.expires_at.unix(),
         s.last_seen_at.unix(),
         s.client,
+        follows.map(|id| id.to_string()),
     ])?;
     Ok(())
 }
@@ -45,6 +49,11 @@ pub(super) fn touch(t: &Transaction<'_>, seen: &[(SessionId, Timestamp)]) -> Res
     Ok(())
 }
 
+/// A session and those it follows; each began before, so that this ends.
+const ONE_AND_BEFORE: &str = "id IN (WITH RECURSIVE line (id) AS (SELECT ?1 UNION \
+                              SELECT follows FROM session JOIN line USING (id) WHERE follows IS NOT NULL) \
+                              SELECT id FROM line)";
+
 /// Ends them and notes each as a change, so that every gateway hears of it.
 pub(super) fn end(
     t: &Transaction<'_>,
@@ -53,7 +62,7 @@ pub(super) fn end(
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     let (filter, value) = match which {
-        Which::One(id) => ("id = ?1", id.to_string()),
+        Which::One(id) => (ONE_AND_BEFORE, id.to_string()),
         Which::Of(name) => ("user_name = ?1", name.to_string()),
         Which::All => ("?1 = ''", String::new()),
     };
