@@ -150,14 +150,16 @@ impl Front {
         {
             return Ok(Box::pin(self.vouch(forward_auth, request)).await.map(Either::Right));
         }
-        let target = target::read(&self.site.policy, &request)?;
+        let target = target::read(&self.site.policy, &request)
+            .map_err(|refusal| reply::noted(refusal, &request, peer.address))?;
         if target.is_ours {
             let session = self.session(request.headers(), self.site.clock.now()).await?;
             // Boxed: the rare ways are long, and would be carried along by each request and idle connection.
             return Box::pin(self.visit(request, peer, kind, &target, session)).await;
         }
         let way = self.way(&request, peer);
-        match self.decide(&request, &target, way.client).await? {
+        let decision = self.decide(&request, &target, way.client).await;
+        match decision.map_err(|refusal| reply::noted(refusal, &request, way.client))? {
             Decision::Forward(permit) => {
                 let arrival = Arrival {
                     chain: way.chain,
@@ -176,7 +178,7 @@ impl Front {
                 let path = target::path_and_query(&request);
                 Ok(self.site.pages.challenge_first(cause, kind, &site, path).map(Either::Right))
             }
-            Decision::Deny(reason) => Err(reason.into()),
+            Decision::Deny(reason) => Err(reply::noted(reason.into(), &request, way.client)),
         }
     }
 

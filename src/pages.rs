@@ -148,6 +148,9 @@ impl Desk {
     pub async fn serve(&self, visit: &Visit) -> Result<Reply, Refusal> {
         let endpoint = Endpoint::of(visit)?;
         if endpoint.changes_something() && !visit.is_same_site() {
+            tracing::info!(
+                "a form of another site was refused; if it was ours, a proxy rewrites Host or Origin"
+            );
             return Err(Refusal::CrossSite);
         }
         match endpoint {

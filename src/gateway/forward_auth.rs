@@ -4,6 +4,8 @@
 //! steps of any other request. Whatever is missing, doubled or cannot be read denies.
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use hyper::body::Incoming;
 use hyper::header::{COOKIE, HOST, HeaderName, HeaderValue, LOCATION, WWW_AUTHENTICATE};
@@ -37,6 +39,8 @@ pub(super) struct ForwardAuth {
     dialect: Dialect,
     /// Whether any rule tells methods apart.
     judges_methods: bool,
+    /// Whether somebody else has asked: the log says it once, whoever goes on.
+    told: AtomicBool,
     /// The fields with the user's name, by route.
     identity: Vec<Vec<HeaderName>>,
 }
@@ -67,6 +71,7 @@ impl ForwardAuth {
             peers: section.peers.clone(),
             unix: section.unix,
             dialect: section.dialect,
+            told: AtomicBool::new(false),
             judges_methods: settings.routes.iter().any(Route::judges_methods),
             identity: settings.routes.iter().map(|route| route.identity_headers.clone()).collect(),
         })
@@ -81,6 +86,10 @@ impl ForwardAuth {
         };
         let may_ask =
             if peer.unix { self.unix } else { client_address::is_trusted(peer.address, &self.peers) };
+        if is_here && !may_ask && !self.told.swap(true, Relaxed) {
+            let peer = peer.address;
+            tracing::warn!(%peer, "somebody who is not in forward_auth.peers asks; add a proxy of yours (told once)");
+        }
         is_here && may_ask
     }
 

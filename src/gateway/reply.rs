@@ -1,9 +1,11 @@
 //! The one place where an error on the way becomes an answer.
 
+use std::net::IpAddr;
+
 use http_body_util::Full;
-use hyper::Response;
 use hyper::body::Bytes;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderValue};
+use hyper::{Request, Response};
 
 use crate::domain::policy::Reason;
 use crate::message::kind::Kind;
@@ -11,14 +13,24 @@ use crate::pages::Pages;
 use crate::pages::problem::Refusal;
 use crate::proxy::{NoAnswer, UpstreamError};
 
+/// Writes down which request is refused. What an administrator looks for at night is told always; the rest is any
+/// scanner's noise. Never the query: it may hold anything.
+pub(super) fn noted<B>(refusal: Refusal, request: &Request<B>, client: IpAddr) -> Refusal {
+    let (method, path) = (request.method(), request.uri().path());
+    let host = request.headers().get(HOST);
+    if refusal == Refusal::Denied {
+        tracing::info!(%client, ?host, %method, path, "a rule denies this to everybody");
+    } else if refusal == Refusal::CrossSite {
+        let hint = "if it was ours, a proxy rewrites Host or Origin";
+        tracing::info!(%client, ?host, %method, path, hint, "another site's page asked for a WebSocket");
+    } else {
+        tracing::debug!(%client, ?host, %method, path, ?refusal, "refused");
+    }
+    refusal
+}
+
 /// The answer to a refused request.
 pub(super) fn refused(pages: &Pages, refusal: &Refusal, kind: Kind) -> Response<Full<Bytes>> {
-    // What an administrator looks for at night; the rest is any scanner's noise.
-    if matches!(refusal, Refusal::CrossSite) {
-        tracing::info!("a form of another site was refused; if it was ours, a proxy rewrites Host or Origin");
-    } else {
-        tracing::debug!(?refusal, "refused");
-    }
     let mut reply = pages.refuse(refusal, kind);
     if ends_connection(refusal) {
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
