@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::reader::{Section, distance};
 use crate::domain::time::parse_duration;
@@ -24,11 +24,17 @@ impl FromStr for Network {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
-        // Peers are looked up in their IPv4 form where they have one.
-        let one = || text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+        let one = || text.parse::<IpAddr>().map(IpNet::from);
         let wrong = "not a network; write it like \"10.0.0.0/8\", or one address like \"10.0.0.5\"";
-        text.parse().or_else(|_| one()).map(Self).map_err(|_| wrong)
+        text.parse().or_else(|_| one()).map(|net| Self(canonical(net))).map_err(|_| wrong)
     }
+}
+
+/// Addresses are looked up in their IPv4 form where they have one (RFC 4291 section 2.5.5.2).
+fn canonical(net: IpNet) -> IpNet {
+    let IpNet::V6(v6) = net else { return net };
+    let inner = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    inner.and_then(|(v4, length)| Ipv4Net::new(v4, length).ok()).map_or(net, IpNet::V4)
 }
 
 /// Notes a list of proxies that is none: one that covers everybody, or so much that half of the world is in it.

@@ -7,8 +7,9 @@ use hyper::header::{HeaderName, HeaderValue};
 pub const X_FORWARDED_USER: HeaderName = HeaderName::from_static("x-forwarded-user");
 
 /// Removes, then sets, the user under `X-Forwarded-User` and `more` names; nobody's request has no such field.
-/// Everything `X-Forwarded-*`, `Forwarded`
-/// and `X-Real-IP` goes too: what of it is true is set anew by [`super::forwarded`].
+/// Everything `X-Forwarded-*`, `Forwarded` and `X-Real-IP` goes too: what of it is true is set anew by
+/// [`super::forwarded`]. So do `X-Original-URL` and `X-Rewrite-URL`: some applications take them for the path, which no
+/// rule has seen.
 pub fn replace(headers: &mut HeaderMap, more: &[HeaderName], user: Option<&HeaderValue>) {
     remove(headers, more);
     let Some(user) = user else { return };
@@ -48,17 +49,20 @@ fn is_ours(name: &str, more: &[HeaderName]) -> bool {
         && (starts_with(name, "x-forwarded-")
             || same(name, "x-forwarded")
             || same(name, "forwarded")
-            || same(name, "x-real-ip"));
+            || same(name, "x-real-ip")
+            || same(name, "x-original-url")
+            || same(name, "x-rewrite-url"));
     forwarded || more.iter().any(|ours| same(name, ours.as_str()))
 }
 
-/// Servers that hand fields to programs as variables fold `-`, `_` and `.` into one (RFC 3875 section 4.1.18).
+/// Servers that hand fields to programs as variables fold `-` and `_` into one (RFC 3875 section 4.1.18), and some of
+/// them whatever is neither letter nor digit.
 pub(super) fn same(name: &str, ours: &str) -> bool {
     name.len() == ours.len() && starts_with(name, ours)
 }
 
 fn starts_with(name: &str, ours: &str) -> bool {
-    let fold = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
+    let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
     name.len() >= ours.len() && name.bytes().zip(ours.bytes()).all(|(a, b)| fold(a) == fold(b))
 }
 
@@ -96,6 +100,8 @@ mod tests {
             "X-Forwarded-Email",
             "X-Forwarded",
             "X-Real-IP",
+            "X-Original-URL",
+            "X_Rewrite~Url",
             "X-Forwarded-For",
         ] {
             assert!(!replaced(name).values().any(|value| value == "evil"), "{name}");
@@ -135,7 +141,7 @@ mod tests {
     proptest! {
         #[test]
         fn lesson_7_and_12_no_spelling_of_an_identity_field_passes(
-            seps in proptest::collection::vec("[-_.]", 2), caps in any::<u32>(), remote in any::<bool>()
+            seps in proptest::collection::vec("[-_.~!+'|*#$%&^`]", 2), caps in any::<u32>(), remote in any::<bool>()
         ) {
             let word = if remote { "remote" } else { "forwarded" };
             let name = format!("x{}{word}{}user", seps[0], seps[1]);

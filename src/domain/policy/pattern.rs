@@ -86,6 +86,8 @@ fn anchored(expression: &str) -> Result<String, NotAPattern> {
     if !expression.starts_with('^') || !ends {
         return Err(NotAPattern::Anchors);
     }
+    // Alone first: parentheses that do not belong together must not close ours.
+    compiled(expression)?;
     Ok(format!(r"\A(?:{expression})\z"))
 }
 
@@ -175,7 +177,9 @@ mod tests {
         for text in ["re:/status", "re:^/status", "re:/status$", "re:^/a\\$", "re:"] {
             assert_eq!(text.parse::<PathPattern>().map(drop), Err(NotAPattern::Anchors), "{text}");
         }
-        assert!(matches!("re:^/(a$".parse::<PathPattern>(), Err(NotAPattern::Expression(_))));
+        for text in ["re:^/(a$", "re:^/a)|(?:.*$"] {
+            assert!(matches!(text.parse::<PathPattern>(), Err(NotAPattern::Expression(_))), "{text}");
+        }
     }
 
     #[test]

@@ -37,16 +37,21 @@ type Change = fn(&[u8]) -> Result<Vec<u8>, Ambiguous>;
 /// beginning of a query or fragment.
 pub(super) fn readings(path: &str) -> Result<Vec<Reading>, Ambiguous> {
     let mut all = vec![Reading { path: decoded(path.as_bytes(), true)?, splits_segments: false }];
-    if is_plain(&all[0].path, path) {
-        return Ok(all);
-    }
-    let changes: [Change; 5] =
-        [decoded_to_the_end, with_slashes, without_parameters, with_single_slashes, cut];
-    for (place, change) in changes.into_iter().enumerate() {
+    // Some cut parameters off before they decode slashes, some after.
+    let changes: [(Change, bool); 6] = [
+        (decoded_to_the_end, false),
+        (without_parameters, false),
+        (with_slashes, true),
+        (without_parameters, false),
+        (with_single_slashes, false),
+        (cut, false),
+    ];
+    for (change, splits) in changes {
         for from in 0..all.len() {
             let read = change(&all[from].path)?;
-            let splits_segments = all[from].splits_segments || place == 1;
-            if read != all[from].path {
+            let splits_segments = all[from].splits_segments || splits;
+            let is_known = |known: &Reading| known.path == read && known.splits_segments <= splits_segments;
+            if !all.iter().any(is_known) {
                 all.push(Reading { path: read, splits_segments });
             }
         }
@@ -63,17 +68,13 @@ pub(super) fn is_plain_text(path: &str) -> bool {
         && memchr::memchr(b'\\', bytes).is_none()
 }
 
-/// Whether a decoded path has one reading.
-fn is_plain(decoded: &[u8], path: &str) -> bool {
-    decoded.len() == path.len()
-        && memchr::memchr2(b';', b'#', decoded).is_none()
-        && memmem::find(decoded, b"//").is_none()
-}
-
-/// Dot segments, backslashes, and letters written longer than they are (RFC 3629 section 3), which some take for them.
+/// Dot segments, also with blanks behind them, backslashes, control characters, and letters written longer than they
+/// are (RFC 3629 section 3), which some take for them.
 fn is_odd(path: &[u8]) -> bool {
-    path.split(|byte| *byte == b'/').any(|segment| matches!(segment, b"." | b".."))
-        || path.iter().any(|byte| matches!(byte, b'\\' | 0xC0 | 0xC1))
+    let is_dots = |segment: &[u8]| matches!(segment.trim_ascii_end(), b"." | b"..");
+    path.split(|byte| *byte == b'/').any(is_dots)
+        || path.iter().any(|byte| matches!(byte, b'\\' | 0x01..=0x1F | 0x7F | 0xC0 | 0xC1))
+        || path.windows(2).any(|pair| matches!(pair, [0xE0, 0x80..=0x9F] | [0xF0, 0x80..=0x8F]))
 }
 
 /// Decodes percent signs; in a `strict` reading each must be followed by two digits (RFC 3986 section 2.1).
@@ -186,6 +187,12 @@ mod tests {
             "/a%2",
             "/%u002e",
             "/a%2500",
+            "/a/..%20/b",
+            "/a/..%09/b",
+            "/a%0a",
+            "/a%7f",
+            "/x/%e0%80%ae%e0%80%ae/b",
+            "/%f0%80%80%afb",
         ] {
             assert_eq!(readings(path), Err(Ambiguous), "{path}");
         }
@@ -201,7 +208,7 @@ mod tests {
         #[test]
         fn no_path_panics_and_readings_are_bounded(path in "/[ -~]{0,60}") {
             if let Ok(readings) = readings(&path) {
-                prop_assert!(!readings.is_empty() && readings.len() <= 32);
+                prop_assert!(!readings.is_empty() && readings.len() <= 64);
             }
         }
 

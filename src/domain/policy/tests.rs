@@ -150,6 +150,8 @@ fn lesson_14_a_path_that_falls_under_a_rule_one_way_only_is_refused() {
         ("/public/..%2fsecret", "ambiguous"),
         ("/public/%252e%252e/secret", "ambiguous"),
         ("/public/..;/secret", "ambiguous"),
+        ("/public%2f;c%2fx/y", "ambiguous"),
+        ("/x%2f;c%2f..;/public", "ambiguous"),
     ] {
         assert_eq!(stranger(&policy, &asked(path)), expected, "{path}");
     }
@@ -201,4 +203,16 @@ fn where_everybody_may_pass_a_session_is_taken_along() {
     let open = ruling(&policy, &asked("/")).unwrap();
     let Decision::Forward(permit) = open.decide(Ok(7), NOW) else { panic!("not forwarded") };
     assert_eq!(permit.session(), Some(&7));
+}
+
+/// One server cuts path parameters off before it decodes slashes, another after.
+#[test]
+fn lesson_14_parameters_hide_nothing_between_encoded_slashes() {
+    let rules = vec![rule(&["/api/v1/admin"], Access::Deny), rule(&["/**"], Access::Allow)];
+    let policy = Policy::new([route("a", "/", rules)]);
+    for path in ["/api/v1%2f;c%2fx/admin", "/api/v1;%2fx/admin", "/api%2fv1%2f;a/admin", "/api/v1/;%2f/admin"]
+    {
+        assert_eq!(stranger(&policy, &asked(path)), "ambiguous", "{path}");
+    }
+    assert_eq!(stranger(&policy, &asked("/api/v1/other;a%2fb")), "forward");
 }
