@@ -17,7 +17,7 @@ use super::connection::{Connection, Own};
 use super::upload::{Progress, Stage};
 use crate::access::sessions::LiveSession;
 
-/// Upstream connections of one client; more are closed after use.
+/// Upstream connections that a client's connection keeps; of more, the one used least lately is closed.
 const MOST: usize = 8;
 /// A connection whose last answer has been read is ready in so long, or not at all.
 const READY: Duration = Duration::from_secs(10);
@@ -27,6 +27,7 @@ const READY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct ClientConnection {
     _held: Rc<dyn fmt::Debug>,
+    /// The one used last at the end.
     pinned: RefCell<Vec<Pinned>>,
 }
 
@@ -101,7 +102,7 @@ impl Pin {
         let mut pinned = self.client.pinned.borrow_mut();
         let is_mine = |pinned: &Pinned| pinned.whose == self.whose && Rc::ptr_eq(&pinned.pool, pool);
         let place = pinned.iter().position(is_mine)?;
-        Some(pinned.swap_remove(place).own)
+        Some(pinned.remove(place).own)
     }
 
     /// Keeps a connection for the client's next request.
@@ -109,8 +110,12 @@ impl Pin {
         let Connection::Own(own) = connection else { return };
         let mut pinned = self.client.pinned.borrow_mut();
         pinned.retain(|pinned| !pinned.own.sender.is_closed());
-        if pinned.len() >= MOST || upload.is_some_and(|upload| upload.stage() == Stage::Held) {
+        if upload.is_some_and(|upload| upload.stage() == Stage::Held) {
             return own.close();
+        }
+        // Whoever comes last may be half way through signing in.
+        if pinned.len() >= MOST {
+            pinned.remove(0).own.close();
         }
         pinned.push(Pinned { pool: pool.clone(), whose: self.whose, own });
     }

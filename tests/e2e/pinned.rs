@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use tokio::net::TcpSocket;
-
 use crate::common::eventually;
 use crate::common::more::Visit;
 use crate::common::wire::{End, Manual, Wire, field, nobody, status};
@@ -128,6 +126,43 @@ async fn a_pinned_connection_ends_with_its_client_and_serves_one_session() {
     assert_eq!(second.end().await, End::Closed(Vec::new()));
 }
 
+#[tokio::test]
+async fn behind_a_shared_proxy_whoever_comes_last_signs_in() {
+    let upstream = Manual::start().await;
+    let address = upstream.address;
+    tokio::spawn(ntlm(upstream));
+    let routes =
+        format!("[[route]]\npath = \"/ntlm\"\nupstream = [\"http://{address}\"]\npin_connections = true\n");
+    let visit = behind_a_proxy(&routes).await;
+    let mut proxy = Wire::from("127.0.0.2", visit.scene.gateway.address).await;
+    for n in 0..20 {
+        let client = format!("192.0.2.{n}");
+        let mut answer = (0, String::new());
+        for step in ["one", "two", "three:x"] {
+            let more = format!("x-forwarded-for: {client}\r\nauthorization: NTLM {step}\r\n");
+            proxy.send(visit.request("GET /ntlm", &more)).await;
+            let (head, body) = proxy.answer().await;
+            answer = (status(&head), body);
+        }
+        assert_eq!(answer, (200, "x".to_owned()));
+        proxy.send(visit.request("GET /ntlm", &format!("x-forwarded-for: {client}\r\n"))).await;
+        assert_eq!(proxy.answer().await.1, "x", "client {n} is still signed in");
+    }
+}
+
+/// Somebody who is signed in, at a gateway that trusts 127.0.0.2.
+async fn behind_a_proxy(routes: &str) -> Visit {
+    let simulator = Simulator::start(&[]);
+    let upstream = Upstream::start().await;
+    let text = crate::common::config(&upstream, routes, "trusted_proxies = [\"127.0.0.2/32\"]");
+    let house = House::new(&simulator, &text);
+    house.add_user("alice", ALICE);
+    let gateway = crate::common::Gateway::start(&house);
+    let scene = Scene { simulator, upstream, house, gateway };
+    let cookie = scene.signed_in(ALICE).await.cookie("vestibule").unwrap();
+    Visit { scene, cookie }
+}
+
 /// A server that ends with the test.
 struct Server(Child);
 
@@ -195,24 +230,14 @@ async fn real_servers_read_our_proxy_protocol() {
             );
         }
     }
-    let simulator = Simulator::start(&[]);
-    let upstream = Upstream::start().await;
-    let text = crate::common::config(&upstream, &routes, "trusted_proxies = [\"127.0.0.2/32\"]");
-    let house = House::new(&simulator, &text);
-    house.add_user("alice", ALICE);
-    let gateway = crate::common::Gateway::start(&house);
-    let scene = Scene { simulator, upstream, house, gateway };
-    let cookie = scene.signed_in(ALICE).await.cookie("vestibule").unwrap();
-    let visit = Visit { scene, cookie };
+    let visit = behind_a_proxy(&routes).await;
 
     for (name, version) in [("nginx", "v1"), ("nginx", "v2"), ("haproxy", "v1"), ("haproxy", "v2")] {
         let line = format!("GET /{name}/{version}/x");
         let (head, body) = visit.send(&line, "").await;
         assert_eq!((status(&head), body), (200, format!("{name} saw 127.0.0.1")), "{head}");
         // Clients of a trusted proxy, on one connection of its: each is told by its own name.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-        let mut proxy = Wire::new(socket.connect(visit.scene.gateway.address).await.unwrap());
+        let mut proxy = Wire::from("127.0.0.2", visit.scene.gateway.address).await;
         for client in ["192.0.2.7", "192.0.2.8", "192.0.2.7", "2001:db8::1"] {
             proxy.send(visit.request(&line, &format!("x-forwarded-for: {client}\r\n"))).await;
             let (head, body) = proxy.answer().await;
