@@ -8,6 +8,7 @@ mod connection;
 mod expect;
 mod health;
 mod http2;
+mod keepalive;
 mod pin;
 mod pool;
 mod proxy_protocol;
@@ -32,6 +33,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 
 pub use application::Applications;
 pub use body::ReplyBody;
+pub use keepalive::KEEPALIVE;
 pub use pin::ClientConnection;
 pub use tls::TlsError;
 

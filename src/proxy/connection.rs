@@ -7,6 +7,7 @@ use std::path::Path;
 use hyper::client::conn::http1;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -14,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::UpstreamError;
 use super::application::Application;
 use super::http2::{Link, Stream};
+use super::keepalive::KEEPALIVE;
 use super::proxy_protocol;
 use super::upload::Upload;
 use super::watch::Watch;
@@ -129,6 +131,7 @@ type ForWhom = Option<(ProxyProtocol, Option<IpAddr>)>;
 async fn tcp(authority: &str, for_whom: ForWhom) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(authority).await?;
     stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
     if let Some((version, client)) = for_whom {
         let upstream = stream.peer_addr().ok();
         proxy_protocol::say(&mut stream, version, client, upstream).await?;

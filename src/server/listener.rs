@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use crate::config::Listen;
+use crate::proxy::KEEPALIVE;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
@@ -60,8 +61,9 @@ fn socket(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<StdTcp
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
-    // Its connections inherit it.
+    // Its connections inherit both.
     socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

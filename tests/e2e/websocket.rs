@@ -1,5 +1,6 @@
 //! WebSockets: bytes pass both ways once both sides agreed, and not a moment longer than the session lives.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -9,7 +10,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
 use crate::common::wire::{End, Manual, Wire, field, fields, status};
-use crate::common::{ALICE, BOB, Scene};
+use crate::common::{ALICE, BOB, Scene, eventually};
 
 /// What revocation and signing out promise.
 const SOON: Duration = Duration::from_secs(1);
@@ -34,6 +35,35 @@ async fn tunnel(scene: &Scene, token: &str) -> Wire {
 async fn echoes(wire: &mut Wire, text: &str) {
     wire.send(text).await;
     assert_eq!(wire.exactly(text.len()).await, text.as_bytes());
+}
+
+/// Until when the kernel asks whether the other side of a connection is still there, in seconds.
+fn asks_in(here: SocketAddr, there: SocketAddr) -> Option<u64> {
+    let name = |address: SocketAddr| {
+        let IpAddr::V4(ip) = address.ip() else { panic!("{address}") };
+        format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), address.port())
+    };
+    let (here, there) = (name(here), name(there));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut mine = rows.filter(|row| row[1] == here && row[2] == there);
+    let (timer, ticks) = mine.next()?[5].split_once(':')?;
+    // The kernel's timer 2 is keep-alive; it counts hundredths.
+    (timer == "02").then(|| u64::from_str_radix(ticks, 16).unwrap() / 100)
+}
+
+#[tokio::test]
+async fn a_tunnel_with_a_machine_that_vanished_ends() {
+    let live = Manual::start().await;
+    let scene =
+        Scene::start(&format!("[[route]]\npath = \"/live\"\nupstream = [\"http://{}\"]\n", live.address))
+            .await;
+    let token = scene.signed_in(ALICE).await.cookie("vestibule").unwrap();
+    let (client, upstream) = open_live(&scene, &token, &live).await;
+    for stream in [&client.stream, &upstream.stream] {
+        let (gateway, other) = (stream.peer_addr().unwrap(), stream.local_addr().unwrap());
+        eventually("the kernel asks", async || asks_in(gateway, other).is_some_and(|time| time <= 60)).await;
+    }
 }
 
 #[tokio::test]
