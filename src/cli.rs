@@ -132,10 +132,14 @@ impl From<Problems> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        if matches!(error, StartError::Tls(_) | StartError::Pages(_) | StartError::PrivateKey(_)) {
-            return Self::BadConfig(error.to_string());
+        // The service manager starts the gateway again after 1, and not after 78: these would be no better then.
+        match error {
+            StartError::Tls(_)
+            | StartError::Pages(_)
+            | StartError::PrivateKey(_)
+            | StartError::Upstream(_) => Self::BadConfig(error.to_string()),
+            _ => Self::Runtime(error.to_string()),
         }
-        Self::Runtime(error.to_string())
     }
 }
 

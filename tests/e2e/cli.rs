@@ -196,6 +196,20 @@ async fn check_reads_what_a_configuration_points_to() {
 }
 
 #[tokio::test]
+async fn a_broken_file_of_an_upstream_is_a_mistake_of_the_configuration() {
+    let house = house().await;
+    let broken = house.path("authorities.pem");
+    std::fs::write(&broken, "nothing of the kind").unwrap();
+    let route = format!(
+        "[[route]]\nhost = \"b.test\"\nupstream = [\"https://127.0.0.1:1\"]\nupstream_ca = {broken:?}\n"
+    );
+    house.replace("[observe]", &format!("{route}\n[observe]"));
+    let said = "authorities.pem holds no certificate; give a PEM file";
+    ends(&house.command(&["check"]), 78, said);
+    ends(&house.command(&["serve"]), 78, said);
+}
+
+#[tokio::test]
 async fn users_from_the_first_to_the_last() {
     let house = house().await;
     ends(&house.command(&["user", "add", " Alice ", "--phone", "+1 (415) 555-0100"]), 0, "alice was added");
