@@ -1,5 +1,6 @@
 //! `vestibule check`
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -7,9 +8,9 @@ use serde_json::{Value, json};
 use super::{Config, Failure, output};
 use crate::app::{self, StartError};
 use crate::clock::SystemClock;
-use crate::config::{Problem, Purpose, Settings};
+use crate::config::{Problem, Purpose, Route, Settings};
 use crate::pages::Pages;
-use crate::proxy::Applications;
+use crate::proxy::{Applications, TlsError};
 use crate::server::tls;
 
 #[derive(Debug, clap::Args)]
@@ -54,11 +55,14 @@ fn contents(settings: &Settings) -> Vec<Problem> {
     let tls = settings.server.tls.as_ref().map(tls::acceptor).transpose().err();
     let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand).err();
     let providers = app::failover(settings, Arc::new(SystemClock)).err();
-    let upstreams = Applications::new(&settings.routes).err();
+    let upstreams = settings.routes.iter().enumerate().filter_map(|(place, route)| {
+        let error = Applications::new(std::slice::from_ref(route)).err()?;
+        let key = placed("route", place, settings.routes.len(), file_key(&error, route));
+        Some(Problem::of_key(&key, &error.to_string()))
+    });
     let problem = |key: &str, error: &dyn std::fmt::Display| Problem::of_key(key, &error.to_string());
     let tls = tls.map(|error| problem("server.tls", &error));
     let pages = pages.map(|error| problem("challenge.templates", &error));
-    let upstreams = upstreams.map(|error| problem("route", &error));
     let providers = providers.map(|error| {
         if let StartError::PrivateKey(name) = &error {
             return Problem::of_key(&private_key_of(name, settings), app::NOT_A_KEY);
@@ -71,10 +75,27 @@ fn contents(settings: &Settings) -> Vec<Problem> {
 /// The key as the reader of the file would name it: with its place where there are several providers.
 fn private_key_of(name: &str, settings: &Settings) -> String {
     let place = settings.providers.iter().position(|provider| provider.name == name);
-    match place.filter(|_| settings.providers.len() > 1) {
-        Some(place) => format!("provider[{}].private_key", place + 1),
-        None => "provider.private_key".to_owned(),
+    placed("provider", place.unwrap_or_default(), settings.providers.len(), "private_key")
+}
+
+/// The key of a route that named the file.
+fn file_key(error: &TlsError, route: &Route) -> &'static str {
+    let (TlsError::Pem { file, .. } | TlsError::NoCertificate(file, _) | TlsError::Unusable(file, ..)) =
+        error
+    else {
+        return "upstream";
+    };
+    let (trust, file) = (&route.upstreams.trust, Path::new(file));
+    match &trust.identity {
+        _ if trust.authorities.as_deref() == Some(file) => "upstream_ca",
+        Some(identity) if identity.private_key == file => "upstream_key",
+        _ => "upstream_certificate",
     }
+}
+
+/// A key of a section that may be repeated, with its place from 0.
+fn placed(section: &str, place: usize, of: usize, key: &str) -> String {
+    if of > 1 { format!("{section}[{}].{key}", place + 1) } else { format!("{section}.{key}") }
 }
 
 fn as_json(file: &str, problem: &Problem) -> Value {

@@ -200,12 +200,19 @@ async fn a_broken_file_of_an_upstream_is_a_mistake_of_the_configuration() {
     let house = house().await;
     let broken = house.path("authorities.pem");
     std::fs::write(&broken, "nothing of the kind").unwrap();
-    let route = format!(
-        "[[route]]\nhost = \"b.test\"\nupstream = [\"https://127.0.0.1:1\"]\nupstream_ca = {broken:?}\n"
-    );
-    house.replace("[observe]", &format!("{route}\n[observe]"));
+    let route = |name: &str, more: &str| {
+        format!("[[route]]\nhost = \"{name}.test\"\nupstream = [\"https://127.0.0.1:1\"]\n{more}\n")
+    };
+    let authorities = format!("upstream_ca = {broken:?}");
+    let identity = format!("upstream_certificate = {broken:?}\nupstream_key = {:?}", house.config);
+    let routes = [route("b", &authorities), route("c", ""), route("d", &identity), route("e", &authorities)];
+    house.replace("[observe]", &format!("{}\n[observe]", routes.concat()));
     let said = "authorities.pem holds no certificate; give a PEM file";
-    ends(&house.command(&["check"]), 78, said);
+    let checked = house.command(&["check"]);
+    ends(&checked, 78, "3 problems");
+    for key in ["route[2].upstream_ca", "route[4].upstream_certificate", "route[5].upstream_ca"] {
+        ends(&checked, 78, &format!("{key}: {}", broken.display()));
+    }
     ends(&house.command(&["serve"]), 78, said);
 }
 
