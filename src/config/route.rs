@@ -9,8 +9,8 @@ use super::rule;
 use super::upstream::{self, Upstreams};
 use super::values::one_of;
 use crate::domain::policy::{EncodedSlashes, Rule};
-use crate::message::authority;
 use crate::message::rewrite::Origin;
+use crate::message::{authority, identity, trailers};
 
 /// One application.
 #[derive(Clone, Debug)]
@@ -61,11 +61,15 @@ impl FromStr for Host {
 struct Field(HeaderName);
 
 impl FromStr for Field {
-    type Err = &'static str;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let wrong = "not the name of a header; write it like \"X-Remote-User\"";
-        text.parse().map(Self).map_err(|_| wrong)
+        let name: HeaderName = text.parse().map_err(|_| wrong.to_owned())?;
+        if trailers::steers(&name) || identity::is_taken(&name) {
+            return Err(format!("{name} has a meaning of its own; choose another name"));
+        }
+        Ok(Self(name))
     }
 }
 
@@ -121,10 +125,6 @@ fn route(section: &Section<'_>, default_host: Option<&str>, forwards: bool) -> O
     let upstreams = upstream::upstreams(section, forwards);
     let identity_headers: Vec<HeaderName> =
         section.list("identity_headers").into_iter().map(|Field(name)| name).collect();
-    if let Some(taken) = identity_headers.iter().find(|name| is_ours(name)) {
-        section
-            .problem("identity_headers", &format!("{taken} has a meaning of its own; choose another name"));
-    }
     Some(Route {
         host: host.or_else(|| default_host.map(str::to_owned))?,
         path: path.map_or_else(|| "/".to_owned(), |prefix| prefix.0),
@@ -142,25 +142,4 @@ fn route(section: &Section<'_>, default_host: Option<&str>, forwards: bool) -> O
         own_addresses: section.list("own_addresses"),
         rewrite_cookies: section.value("rewrite_cookies", boolean).unwrap_or(false),
     })
-}
-
-/// Fields that carry framing, routing or credentials and can never carry a name.
-fn is_ours(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    matches!(
-        name,
-        "host"
-            | "cookie"
-            | "connection"
-            | "content-length"
-            | "transfer-encoding"
-            | "te"
-            | "upgrade"
-            | "via"
-            | "forwarded"
-            | "x-forwarded-for"
-            | "x-forwarded-proto"
-            | "x-forwarded-host"
-            | "x-forwarded-user"
-    )
 }

@@ -242,6 +242,22 @@ fn each_mistake_has_its_reason_and_remedy() {
 }
 
 #[test]
+fn a_user_is_told_under_no_name_that_means_something_else() {
+    let taken = "Trailer TE Upgrade Keep-Alive Proxy-Connection Proxy-Authorization Expect Via Host Cookie Authorization \
+                 Content-Length Transfer-Encoding Connection Content-Type X-HTTP-Method-Override Forwarded X-Real-IP \
+                 X-Forwarded X-Forwarded-For X_Forwarded_Proto X-Forwarded-Host X-Forwarded-User X.Real.IP Range";
+    let names: Vec<_> = taken.split_whitespace().collect();
+    let said = changed("upstream =", &format!("identity_headers = {names:?}\nupstream ="));
+    for name in &names {
+        let expected =
+            format!(" route.identity_headers: {} has a meaning of its own", name.to_ascii_lowercase());
+        assert!(said.contains(&expected), "{name}: {said}");
+    }
+    let free = "identity_headers = [\"X-Remote-User\", \"X-Forwarded-Email\", \"Remote_User\", \"From\"]\nupstream =";
+    assert_eq!(changed("upstream =", free), "");
+}
+
+#[test]
 fn what_is_wrong_is_said_once() {
     for (text, key) in [
         (GOOD.replace("\"twilio\"", "\"twillio\""), "provider.kind"),

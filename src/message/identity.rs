@@ -43,6 +43,25 @@ pub fn is_disguised(name: &HeaderName) -> bool {
     starts_with(name, "x-forwarded-") && !name.starts_with("x-forwarded-")
 }
 
+/// Whether a field tells, in some spelling, of the client's way to the application or is `X-Forwarded-User`: more names
+/// for the user are other ones. `X-Forwarded-Email` and its like are free.
+pub fn is_taken(name: &HeaderName) -> bool {
+    TAKEN.iter().any(|taken| same(name.as_str(), taken))
+}
+
+const TAKEN: [&str; 10] = [
+    "forwarded",
+    "x-forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-forwarded-user",
+    "x-real-ip",
+];
+
 fn is_ours(name: &str, more: &[HeaderName]) -> bool {
     // Most fields begin with other letters.
     let forwarded = name.starts_with(['x', 'X', 'f', 'F'])

@@ -38,6 +38,12 @@ pub fn ask(headers: &mut HeaderMap) {
 }
 
 fn is_allowed(name: &HeaderName, identity: &[HeaderName]) -> bool {
+    !steers(name) && !identity::is_identity(name.as_str(), identity)
+}
+
+/// Whether a field frames, routes or describes a message, or carries credentials or another method: it is never one
+/// that merely tells something.
+pub fn steers(name: &HeaderName) -> bool {
     let known = matches!(
         name.as_str(),
         // framing and what ends at this hop
@@ -52,7 +58,7 @@ fn is_allowed(name: &HeaderName, identity: &[HeaderName]) -> bool {
             | "authorization" | "proxy-authenticate" | "proxy-authorization" | "www-authenticate" | "cookie" | "set-cookie"
             | "clear-site-data" | "content-security-policy" | "strict-transport-security"
     );
-    !known && !identity::is_identity(name.as_str(), identity) && !method_override::is_one(name)
+    known || method_override::is_one(name)
 }
 
 #[cfg(test)]
