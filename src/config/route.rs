@@ -73,6 +73,11 @@ impl FromStr for Field {
     }
 }
 
+/// Whether a path is one of the gateway's own.
+pub(super) fn is_own_page(path: &str) -> bool {
+    path.strip_prefix("/.vestibule").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// A path where a route starts.
 struct Prefix(String);
 
@@ -86,7 +91,7 @@ impl FromStr for Prefix {
         if !text.starts_with('/') || text.contains("//") || !plain || dots {
             return Err("not a path; write it like \"/wiki\", without dots, wildcards and percent signs");
         }
-        if text == "/.vestibule" || text.starts_with("/.vestibule/") {
+        if is_own_page(text) {
             return Err("the gateway's own pages live there; choose another path");
         }
         Ok(Self(text.to_owned()))
@@ -121,15 +126,15 @@ fn route(section: &Section<'_>, default_host: Option<&str>, forwards: bool) -> O
             .map_err(|_| "not a host; write it like \"wiki.example.com\", without port")?;
         Ok(host.to_string().trim_end_matches('.').to_owned())
     });
-    let path: Option<Prefix> = section.text("path");
+    let path = section.text("path").map_or_else(|| "/".to_owned(), |Prefix(path)| path);
     let upstreams = upstream::upstreams(section, forwards);
     let identity_headers: Vec<HeaderName> =
         section.list("identity_headers").into_iter().map(|Field(name)| name).collect();
     Some(Route {
         host: host.or_else(|| default_host.map(str::to_owned))?,
-        path: path.map_or_else(|| "/".to_owned(), |prefix| prefix.0),
         upstreams: upstreams?,
-        rules: rule::rules(section),
+        rules: rule::rules(section, &path),
+        path,
         encoded_slashes: one_of(
             section,
             "encoded_slashes",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::Method;
 
 use super::reader::Section;
+use super::route::is_own_page;
 use super::values::{Network, one_of};
 use crate::domain::policy::{Access, Rule};
 use crate::domain::time::parse_duration;
@@ -32,13 +33,39 @@ enum Word {
     Deny,
 }
 
-pub(super) fn rules(route: &Section<'_>) -> Vec<Rule> {
-    let rule = |section: &Section<'_>| {
+/// The rules of a route that starts at `path`.
+pub(super) fn rules(route: &Section<'_>, path: &str) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for section in &route.sections("rule") {
         let rule = rule(section);
         section.finish();
-        rule
-    };
-    route.sections("rule").iter().filter_map(rule).collect()
+        if rules.iter().any(|above| above.is_about_everything(path)) {
+            let text = "a rule above takes every request of this route; move this one above it, or remove one of them";
+            section.problem("access", text);
+        }
+        if let Some(rule) = rule {
+            meets(section, &rule, path);
+            rules.push(rule);
+        }
+    }
+    rules
+}
+
+/// Notes patterns that no request of the route can have.
+fn meets(section: &Section<'_>, rule: &Rule, path: &str) {
+    for pattern in &rule.paths {
+        let text = pattern.to_string();
+        if is_own_page(&text) {
+            section.problem(
+                "paths",
+                "no rule is about the gateway's own pages; remove what begins with /.vestibule",
+            );
+        } else if !pattern.meets(path) {
+            let below = path.trim_end_matches('/');
+            section
+                .problem("paths", &format!("nothing below {path} is like {text:?}; write \"{below}{text}\""));
+        }
+    }
 }
 
 fn rule(section: &Section<'_>) -> Option<Rule> {
@@ -61,7 +88,8 @@ fn rule(section: &Section<'_>) -> Option<Rule> {
         }
     }
     // One line that opens everything is more often a mistake than meant.
-    if rule.access == Access::Allow && rule.is_about_everything() {
+    let is_meant = rule.paths.iter().any(|pattern| pattern.to_string() == "/**");
+    if rule.access == Access::Allow && rule.is_about_everything("/") && !is_meant {
         section.problem(
             "access",
             "this rule lets everybody see everything; name paths, methods or networks, or write paths = [\"/**\"]",

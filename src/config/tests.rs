@@ -422,3 +422,71 @@ fn a_rule_that_says_too_little_or_too_much_is_a_problem() {
         assert!(said.contains(expected), "{rule}: {said}");
     }
 }
+
+#[test]
+fn a_rule_that_never_matches_is_a_problem() {
+    let route = |path: &str, rules: &[&str]| {
+        let rules: String = rules.iter().map(|rule| format!("[[route.rule]]\n{rule}\n")).collect();
+        with(&format!("[[route]]\npath = \"{path}\"\nupstream = [\"http://127.0.0.1:1\"]\n{rules}"))
+    };
+    let deny = |paths: &str| format!("access = \"deny\"\npaths = [{paths}]");
+    let said = route("/wiki", &[&deny("\"/wiki/x\", \"/admin\", \"/a/*\"")]);
+    assert_eq!(said.lines().count(), 2, "{said}");
+    for expected in [
+        "route[2].rule.paths: nothing below /wiki is like \"/admin\"; write \"/wiki/admin\"",
+        "route[2].rule.paths: nothing below /wiki is like \"/a/*\"; write \"/wiki/a/*\"",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+    for own in ["/.vestibule", "/.vestibule/account", "/.vestibule/**"] {
+        let said = route("/wiki", &[&deny(&format!("\"{own}\""))]);
+        assert!(
+            said.contains("route[2].rule.paths: no rule is about the gateway's own pages"),
+            "{own}: {said}"
+        );
+    }
+    let all = "a rule above takes every request of this route; move this one above it";
+    for takes_all in [
+        "access = \"challenge\"",
+        &deny("\"/\""),
+        &deny("\"/x\", \"/wiki/**\""),
+        &deny("\"re:^.*$\""),
+        "access = \"deny\"\nnetworks = [\"::/0\", \"0.0.0.0/0\"]",
+        "access = \"allow\"\npaths = [\"/**\"]",
+    ] {
+        let said = route("/wiki", &[takes_all, &deny("\"/wiki/x\"")]);
+        assert!(said.contains(&format!("route[2].rule[2].access: {all}")), "{takes_all}: {said}");
+    }
+    for takes_some in [
+        "access = \"deny\"\nnetworks = [\"::/0\"]",
+        &deny("\"/wiki/*\""),
+        "access = \"deny\"\nmethods = [\"GET\"]",
+    ] {
+        assert_eq!(route("/wiki", &[takes_some, &deny("\"/wiki/x\"")]), "", "{takes_some}");
+    }
+}
+
+#[test]
+fn a_rule_that_opens_everything_says_so_in_one_way_only() {
+    for everything in [
+        "paths = [\"/\"]",
+        "paths = [\"/x\", \"re:^.*$\"]",
+        "paths = [\"re:^/.*$\"]",
+        "networks = [\"0.0.0.0/0\", \"::/0\"]",
+        "paths = [\"/\"]\nnetworks = [\"0.0.0.0/0\", \"::/0\"]",
+    ] {
+        let said = with(&format!("[[route.rule]]\naccess = \"allow\"\n{everything}\n"));
+        assert!(
+            said.contains("route.rule.access: this rule lets everybody see everything"),
+            "{everything}: {said}"
+        );
+    }
+    for meant in [
+        "paths = [\"/**\"]",
+        "paths = [\"/\"]\nmethods = [\"GET\"]",
+        "networks = [\"0.0.0.0/0\"]",
+        "paths = [\"/x\"]",
+    ] {
+        assert_eq!(with(&format!("[[route.rule]]\naccess = \"allow\"\n{meant}\n")), "", "{meant}");
+    }
+}

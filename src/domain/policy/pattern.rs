@@ -29,6 +29,49 @@ impl PathPattern {
     }
 }
 
+impl PathPattern {
+    /// Whether some path at `prefix` or below may be one of its. An expression is given the benefit of the doubt.
+    pub fn meets(&self, prefix: &str) -> bool {
+        if let Kind::Below(begin) = &self.kind {
+            return super::starts_at(begin.as_bytes(), prefix) || super::starts_at(prefix.as_bytes(), begin);
+        }
+        self.text.starts_with("re:") || glob_meets(segments(&self.text), segments(prefix))
+    }
+
+    /// Whether every path at `prefix` and below is one of its, as far as paths of all kinds tell.
+    pub fn takes_all(&self, prefix: &str) -> bool {
+        let prefix = prefix.trim_end_matches('/');
+        PROBES.iter().all(|rest| {
+            let path = format!("{prefix}{rest}");
+            self.is_match(path.as_bytes())
+        })
+    }
+}
+
+/// Paths that have nothing in common but what every path has.
+const PROBES: [&str; 4] = ["/", "/a", "/Z-0.é_~/q", "/7/,/x/'y.js"];
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// Segment by segment, until one of them says that anything may follow.
+fn glob_meets<'a>(mut glob: impl Iterator<Item = &'a str>, prefix: impl Iterator<Item = &'a str>) -> bool {
+    for segment in prefix {
+        match glob.next() {
+            Some("**") => return true,
+            Some(pattern) if segment_is_match(pattern, segment) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn segment_is_match(pattern: &str, segment: &str) -> bool {
+    let expression = of_segment(pattern).and_then(|expression| compiled(&format!(r"\A{expression}\z")));
+    matches!(expression, Ok(Kind::Expression(expression)) if expression.is_match(format!("/{segment}").as_bytes()))
+}
+
 /// The text is no pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAPattern {
@@ -97,8 +140,7 @@ fn of_path(text: &str) -> Result<Kind, NotAPattern> {
     if text.contains(['%', '?', '#', '\\']) || text.contains("//") || text.chars().any(char::is_control) {
         return Err(NotAPattern::Characters);
     }
-    let segments = rest.split('/').filter(|segment| !segment.is_empty());
-    let expression = segments.map(of_segment).collect::<Result<String, _>>()?;
+    let expression = segments(rest).map(of_segment).collect::<Result<String, _>>()?;
     if rest.contains('*') {
         compiled(&format!(r"\A{expression}/?\z"))
     } else {
@@ -165,6 +207,50 @@ mod tests {
             ("/**", "/x/y", true),
         ] {
             assert_eq!(matches(pattern, path), is, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_and_the_path_of_a_route_meet_or_do_not() {
+        for (pattern, prefix, is) in [
+            ("/admin", "/", true),
+            ("/", "/wiki", true),
+            ("/wiki/admin", "/wiki/", true),
+            ("/wiki", "/wiki/static", true),
+            ("/admin", "/wiki", false),
+            ("/wikis", "/wiki", false),
+            ("/*", "/wiki", true),
+            ("/*/edit", "/wiki", true),
+            ("/*/edit", "/wiki/static", false),
+            ("/w*i/x", "/wiki", true),
+            ("/*.png", "/wiki", false),
+            ("/*", "/wiki/static", false),
+            ("/**/x", "/wiki/static", true),
+            ("/admin/**", "/wiki", false),
+            ("/wiki/**", "/wiki/static", true),
+            ("re:^/admin$", "/wiki", true),
+        ] {
+            assert_eq!(pattern.parse::<PathPattern>().unwrap().meets(prefix), is, "{pattern} {prefix}");
+        }
+    }
+
+    #[test]
+    fn what_takes_all_paths_is_known_whatever_it_is_called() {
+        for (pattern, prefix, is) in [
+            ("/", "/", true),
+            ("/**", "/", true),
+            ("re:^.*$", "/", true),
+            ("re:^/.*$", "/", true),
+            ("re:^(?s).+$", "/", true),
+            ("/wiki", "/wiki", true),
+            ("/wiki/**", "/wiki/", true),
+            ("/wiki", "/", false),
+            ("/*", "/", false),
+            ("/**/*", "/", false),
+            ("/*/**", "/", false),
+            ("re:^/[a-z]*$", "/", false),
+        ] {
+            assert_eq!(pattern.parse::<PathPattern>().unwrap().takes_all(prefix), is, "{pattern} {prefix}");
         }
     }
 

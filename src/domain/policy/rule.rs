@@ -42,9 +42,11 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Whether it takes every request there is.
-    pub const fn is_about_everything(&self) -> bool {
-        self.paths.is_empty() && self.methods.is_empty() && self.networks.is_empty()
+    /// Whether it takes every request for `path` and what is below it.
+    pub fn is_about_everything(&self, path: &str) -> bool {
+        let takes_all_paths =
+            self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.takes_all(path));
+        takes_all_paths && self.methods.is_empty() && are_everywhere(&self.networks)
     }
 
     /// Whether a request whose path is read like this is one of its.
@@ -59,4 +61,10 @@ impl Rule {
         let asked = if *method == Method::HEAD { &Method::GET } else { method };
         self.methods.is_empty() || self.methods.contains(method) || self.methods.contains(asked)
     }
+}
+
+/// Whether everybody is in one of them.
+fn are_everywhere(networks: &[IpNet]) -> bool {
+    let whole = |four: bool| networks.iter().any(|net| net.prefix_len() == 0 && net.addr().is_ipv4() == four);
+    networks.is_empty() || whole(true) && whole(false)
 }
