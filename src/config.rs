@@ -117,7 +117,7 @@ fn read(document: &Document<'_>) -> Option<Settings> {
     let state_directory = server.as_ref().map(|server| server.state_directory.clone()).unwrap_or_default();
     let providers = provider::providers(&top);
     let settings = (
-        route::routes(&top, host.as_deref()),
+        route::routes(&top, server.as_ref()),
         forward_auth::forward_auth(&top.section("forward_auth")),
         lookup::lookup(&top.section("lookup")),
         spend::spend(&top.section("spend")),

@@ -6,6 +6,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use super::reader::{Section, boolean};
 use super::rule;
+use super::sections::Server;
 use super::upstream::{self, Upstreams};
 use super::values::one_of;
 use crate::domain::policy::{EncodedSlashes, Rule};
@@ -98,7 +99,7 @@ impl FromStr for Prefix {
     }
 }
 
-pub(super) fn routes(top: &Section<'_>, default_host: Option<&str>) -> Option<Vec<Route>> {
+pub(super) fn routes(top: &Section<'_>, server: Option<&Server>) -> Option<Vec<Route>> {
     let sections = top.sections("route");
     if sections.is_empty() {
         top.problem("route", "nothing to protect; add a [[route]] section with an upstream");
@@ -108,7 +109,7 @@ pub(super) fn routes(top: &Section<'_>, default_host: Option<&str>) -> Option<Ve
     let forwards_all = !top.has("forward_auth");
     let mut routes: Vec<Route> = Vec::new();
     for section in &sections {
-        let route = route(section, default_host, forwards_all);
+        let route = route(section, server, forwards_all);
         section.finish();
         let Some(route) = route else { continue };
         if routes.iter().any(|other| other.host == route.host && other.path == route.path) {
@@ -119,7 +120,7 @@ pub(super) fn routes(top: &Section<'_>, default_host: Option<&str>) -> Option<Ve
     (routes.len() == sections.len()).then_some(routes)
 }
 
-fn route(section: &Section<'_>, default_host: Option<&str>, forwards: bool) -> Option<Route> {
+fn route(section: &Section<'_>, server: Option<&Server>, forwards: bool) -> Option<Route> {
     let host = section.value("host", |value| {
         let text = value.as_str().unwrap_or_default();
         let host = url::Host::parse(text)
@@ -127,11 +128,12 @@ fn route(section: &Section<'_>, default_host: Option<&str>, forwards: bool) -> O
         Ok(host.to_string().trim_end_matches('.').to_owned())
     });
     let path = section.text("path").map_or_else(|| "/".to_owned(), |Prefix(path)| path);
-    let upstreams = upstream::upstreams(section, forwards);
+    let listen = server.map(|server| server.listen.as_slice()).unwrap_or_default();
+    let upstreams = upstream::upstreams(section, forwards, listen);
     let identity_headers: Vec<HeaderName> =
         section.list("identity_headers").into_iter().map(|Field(name)| name).collect();
     Some(Route {
-        host: host.or_else(|| default_host.map(str::to_owned))?,
+        host: host.or_else(|| server.map(|server| server.public_url.host.clone()))?,
         upstreams: upstreams?,
         rules: rule::rules(section, &path),
         path,

@@ -294,6 +294,41 @@ fn tls_and_an_http_url_contradict_each_other() {
 }
 
 #[test]
+fn an_upstream_is_not_the_gateway_itself() {
+    let said = |listen: &str, upstream: &str| {
+        let text = GOOD.replace("127.0.0.1:8080", listen).replace("http://127.0.0.1:9000", upstream);
+        problems(&text).join("\n")
+    };
+    for (listen, upstream) in [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("127.0.0.1:8080", "http://localhost:8080"),
+        ("127.0.0.1:8080", "http://0.0.0.0:8080"),
+        ("0.0.0.0:80", "http://127.0.0.1"),
+        ("0.0.0.0:443", "https://localhost"),
+        ("[::]:8080", "h2c://127.0.0.1:8080"),
+        ("[::]:8080", "http://[::1]:8080"),
+        ("[::ffff:127.0.0.1]:8080", "http://127.0.0.1:8080"),
+        ("192.0.2.1:8080", "http://192.0.2.1:8080"),
+        ("127.0.0.1:8080", "unix:/run/vestibule.sock"),
+    ] {
+        let expected =
+            "route.upstream: this is where the gateway itself listens; write the application's address";
+        assert!(said(listen, upstream).contains(expected), "{listen} {upstream}: {}", said(listen, upstream));
+    }
+    for (listen, upstream) in [
+        ("127.0.0.1:8080", "http://127.0.0.1:8081"),
+        ("127.0.0.1:8080", "http://127.0.0.2:8080"),
+        ("127.0.0.2:8080", "http://localhost:8080"),
+        ("192.0.2.1:8080", "http://127.0.0.1:8080"),
+        ("0.0.0.0:8080", "http://192.0.2.1:8080"),
+        ("0.0.0.0:8080", "http://app:8080"),
+        ("127.0.0.1:8080", "unix:/run/application.sock"),
+    ] {
+        assert_eq!(said(listen, upstream), "", "{listen} {upstream}");
+    }
+}
+
+#[test]
 fn two_routes_may_not_be_one() {
     let said = with("[[route]]\nhost = \"WIKI.example.com\"\nupstream = [\"http://127.0.0.1:1\"]\n");
     assert!(said.contains("another route has this host and path"), "{said}");
@@ -400,7 +435,7 @@ fn uncommented(text: &str) -> String {
     let text: String = text.lines().map(|line| switch(line) + "\n").collect();
     let text = text.replace("[challenge]\n", "[challenge]\ntemplates = \"/\"\n");
     // Some keys are for TLS only.
-    text.replace("[\"http://127.0.0.1:8080\"]", "[\"https://127.0.0.1\"]")
+    text.replace("[\"http://127.0.0.1:8080\"]", "[\"https://127.0.0.1:8443\"]")
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The keys of a `[[route]]` that say where the application runs and how it is spoken to.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use hyper::Uri;
 use rustls::pki_types::ServerName;
 
 use super::reader::{Section, boolean, integer};
-use super::sections::TlsFiles;
+use super::sections::{Listen, TlsFiles};
 use super::values::{duration, one_of, size};
 
 /// Where an application runs, and how it is spoken to there.
@@ -158,6 +159,37 @@ impl fmt::Display for Upstream {
     }
 }
 
+impl Upstream {
+    /// Whether a connection to it would arrive where somebody on this machine listens.
+    fn is_at(&self, listen: &Listen) -> bool {
+        match (self, listen) {
+            (Self::Unix(path), Listen::Unix(place)) => path == place,
+            (
+                Self::Http(authority) | Self::H2c(authority) | Self::Https { authority, .. },
+                Listen::Tcp(place),
+            ) => {
+                let Some((host, port)) = authority.rsplit_once(':') else { return false };
+                port.parse() == Ok(place.port()) && arrives_at(host, place.ip().to_canonical())
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What is sent to no address at all arrives at this machine, as does everything of its loopback; who listens at no
+/// address in particular listens at all of them.
+fn arrives_at(host: &str, place: IpAddr) -> bool {
+    let is_here = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+    if host == "localhost" {
+        return place.is_unspecified() || place == Ipv4Addr::LOCALHOST || place == Ipv6Addr::LOCALHOST;
+    }
+    let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() else { return false };
+    let address = address.to_canonical();
+    address == place
+        || place.is_unspecified() && is_here(address)
+        || address.is_unspecified() && is_here(place)
+}
+
 /// The text is no upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnUpstream {
@@ -196,14 +228,18 @@ fn server_name(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.to_owned()).ok()
 }
 
-/// Reads them. There must be one, unless nothing is sent on.
-pub(super) fn upstreams(section: &Section<'_>, forwards: bool) -> Option<Upstreams> {
+/// Reads them. There must be one, unless nothing is sent on; none may be where we `listen` ourselves.
+pub(super) fn upstreams(section: &Section<'_>, forwards: bool, listen: &[Listen]) -> Option<Upstreams> {
     let mut list: Vec<Upstream> = section.list("upstream");
     if section.lists_nothing("upstream") && (forwards || section.has("upstream")) {
         section.problem(
             "upstream",
             "missing; write where the application runs, like [\"http://127.0.0.1:8080\"]",
         );
+    }
+    if list.iter().any(|upstream| listen.iter().any(|place| upstream.is_at(place))) {
+        let text = "this is where the gateway itself listens; write the application's address";
+        section.problem("upstream", text);
     }
     if let Some(CertificateName(given)) = section.text("upstream_name") {
         for upstream in &mut list {
