@@ -1,4 +1,4 @@
-//! Figures for monitors: what happened, counted. Never by user, number or path.
+//! Figures for monitors: what happened, counted. Never by user, number or requested path.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
