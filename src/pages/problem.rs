@@ -92,6 +92,16 @@ impl Refusal {
         self.status().is_client_error()
     }
 
+    /// Whether the application may have done what it was asked for.
+    const fn may_have_been_carried_out(&self) -> bool {
+        matches!(self, Self::UpstreamTimeout | Self::UpstreamFailed)
+    }
+
+    /// Whether the same request may succeed later.
+    fn may_succeed_later(&self) -> bool {
+        self.status().is_server_error() || *self == Self::TooSlow
+    }
+
     /// Its word for programs.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -154,11 +164,14 @@ impl Pages {
         let status = refusal.status();
         let word = refusal.word().map_or_else(|| status.as_u16().to_string(), str::to_owned);
         let title = self.catalogue().text(&format!("problem.{word}.title"));
-        let explanation = self.catalogue().text(&format!("problem.{word}.explanation"));
+        let mut explanation = self.catalogue().text(&format!("problem.{word}.explanation"));
+        if refusal.may_have_been_carried_out() && kind != Kind::Navigation {
+            explanation = format!("{explanation} {}", self.catalogue().text("problem.carried_out"));
+        }
         let mut reply = if kind.is_navigation() {
-            // A host we do not serve has no front page either.
-            let link_to = (*refusal != Refusal::UnknownHost).then_some("/");
-            let page = context! { status => status.as_u16(), title, explanation, link_to };
+            let try_again = refusal.may_succeed_later() && kind == Kind::Navigation;
+            let link_to = link_to(refusal, try_again);
+            let page = context! { status => status.as_u16(), title, explanation, link_to, try_again };
             self.render("problem.html", status, None, None, page)
         } else {
             reply::problem(
@@ -213,6 +226,13 @@ impl Pages {
     }
 }
 
+/// Where a person goes on. The same page again is the empty reference (RFC 3986 section 4.4); a host we do not serve has
+/// no front page.
+fn link_to(refusal: &Refusal, try_again: bool) -> Option<&'static str> {
+    let address = if try_again { "" } else { "/" };
+    (*refusal != Refusal::UnknownHost).then_some(address)
+}
+
 /// A program is told nothing but where; a proof that is too old is no use without saying so there.
 fn program_location(cause: Cause) -> String {
     match cause {
@@ -237,4 +257,38 @@ fn challenge_location(cause: Cause, return_to: Option<&ReturnTo>) -> String {
         Cause::SessionEnded(SessionEnd::SignedOut) | Cause::NoSession => {}
     }
     challenge_page(&query)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn page(refusal: Refusal, kind: Kind) -> String {
+        let reply = Pages::new(None, "Wiki").unwrap().refuse(&refusal, kind);
+        let body = reply.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_who_sent_something_is_warned_to_send_it_again() {
+        let warning = "What you sent may have been carried out";
+        for refusal in [Refusal::UpstreamTimeout, Refusal::UpstreamFailed] {
+            assert!(!page(refusal, Kind::Navigation).await.contains(warning), "{refusal:?}");
+            assert!(page(refusal, Kind::FormNavigation).await.contains(warning), "{refusal:?}");
+            assert!(page(refusal, Kind::Program).await.contains(warning), "{refusal:?}");
+        }
+        assert!(!page(Refusal::UpstreamUnreachable, Kind::FormNavigation).await.contains(warning));
+    }
+
+    #[tokio::test]
+    async fn only_a_page_that_was_opened_can_be_tried_again() {
+        let again = "href=\"\">Try again<";
+        assert!(page(Refusal::UpstreamFailed, Kind::Navigation).await.contains(again));
+        assert!(!page(Refusal::NotFound, Kind::Navigation).await.contains("Try again"));
+        let form = page(Refusal::UpstreamFailed, Kind::FormNavigation).await;
+        assert!(form.contains(">Go to the home page<") && !form.contains("Try again"), "{form}");
+        assert!(!page(Refusal::UnknownHost, Kind::Navigation).await.contains("class=\"button"));
+    }
 }

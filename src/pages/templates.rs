@@ -77,6 +77,9 @@ pub(super) fn rehearsals() -> Vec<(&'static str, Value)> {
     let who = |identify_by: &str, needs_country: bool, value: &str| {
         context! { identify_by, needs_country, value, return_to => "/" }
     };
+    let problem = |try_again: bool| {
+        context! { status => 502, title => "Title", explanation => "Text", link_to => "/", try_again }
+    };
     vec![
         ("identify.html", who("phone", true, "")),
         ("identify.html", who("phone", false, "")),
@@ -91,6 +94,7 @@ pub(super) fn rehearsals() -> Vec<(&'static str, Value)> {
         ),
         ("signed_out.html", context! {}),
         ("session_ended.html", context! { challenge_url => "/.vestibule/challenge" }),
-        ("problem.html", context! { status => 502, title => "Title", explanation => "Text", link_to => "/" }),
+        ("problem.html", problem(true)),
+        ("problem.html", problem(false)),
     ]
 }
