@@ -133,13 +133,12 @@ impl From<Problems> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         // The service manager starts the gateway again after 1, and not after 78: these would be no better then.
-        match error {
-            StartError::Tls(_)
-            | StartError::Pages(_)
-            | StartError::PrivateKey(_)
-            | StartError::Upstream(_) => Self::BadConfig(error.to_string()),
-            _ => Self::Runtime(error.to_string()),
-        }
+        let is_of_the_configuration = matches!(
+            error,
+            StartError::Tls(_) | StartError::Pages(_) | StartError::PrivateKey(_) | StartError::Upstream(_)
+        );
+        let text = error.to_string();
+        if is_of_the_configuration { Self::BadConfig(text) } else { Self::Runtime(text) }
     }
 }
 

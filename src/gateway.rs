@@ -99,6 +99,12 @@ impl Peer {
         Self { connection, address, unix: false, trusted, chain: chain_field(&[address]) }
     }
 
+    /// The same, of whom a proxy before it said that it cannot name its client: nothing that the client writes about
+    /// itself is believed.
+    pub fn unnamed(self) -> Self {
+        Self { trusted: false, unix: false, ..self }
+    }
+
     /// A peer on a Unix socket: a proxy on this machine.
     pub fn local(held: Rc<dyn fmt::Debug>) -> Self {
         let address = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

@@ -130,16 +130,22 @@ async fn admit(
 ) {
     let (terms, site) = (&service.terms, &service.terms.site);
     let mut address = address.map(|address| address.ip());
+    let mut is_named = true;
     if terms.proxy_protocol && address.is_none_or(|address| site.trusts(address)) {
         match Box::pin(proxy_protocol::read(&mut stream)).await {
-            Ok(named) => address = named.or(address),
+            Ok(named) => {
+                is_named = named.is_some();
+                address = named.or(address);
+            }
             Err(error) => {
                 return tracing::warn!(%error, "a trusted proxy sent no PROXY header; proxy_protocol wants one");
             }
         }
     }
     let Some(address) = address else {
-        return connection::serve(stream, Peer::local(Rc::new(place)), service.clone()).await;
+        let peer = Peer::local(Rc::new(place));
+        let peer = if is_named { peer } else { peer.unnamed() };
+        return connection::serve(stream, peer, service.clone()).await;
     };
     let held = terms.addresses.take(address);
     // A proxy stands for many, and so does what is on this machine.
@@ -147,6 +153,7 @@ async fn admit(
         return tracing::debug!("an address has too many connections");
     }
     let peer = Peer::new(address, site, Rc::new((place, held)));
+    let peer = if is_named { peer } else { peer.unnamed() };
     connection::serve(stream, peer, service.clone()).await;
 }
 

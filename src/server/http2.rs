@@ -42,10 +42,11 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
     let (peer, streams) = (Rc::new(peer), Rc::<Streams>::default());
     let (asked, used) = (service.clone(), streams.clone());
     let respond = service_fn(move |request| {
-        let flight = used.begin();
+        let (flight, unanswered) = (used.begin(), used.clone().unanswered());
         let (service, peer, streams) = (asked.clone(), peer.clone(), used.clone());
         async move {
             let answer = service.front.answer(request, &peer).await;
+            unanswered.answered();
             Ok::<_, Infallible>(answer.map(|body| streams.watch(body, flight)))
         }
     });
@@ -69,6 +70,9 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
     if let Some(ended) = ended {
         return note(ended);
     }
+    if streams.is_abused() {
+        return tracing::debug!("a client that kept giving its requests up was cut off");
+    }
     Pin::new(&mut connection).graceful_shutdown();
     // Streams that are open go on to their end.
     tokio::select! {
@@ -88,7 +92,7 @@ async fn idle(streams: &Streams, service: &Service) {
 
 async fn quiet(streams: &Streams, time: Duration) {
     let mut looks = 0;
-    while EVERY * looks < time {
+    while EVERY * looks < time && !streams.is_abused() {
         sleep(EVERY).await;
         looks = if streams.look() { looks + 1 } else { 0 };
     }

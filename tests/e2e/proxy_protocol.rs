@@ -85,6 +85,7 @@ async fn a_trusted_proxy_names_its_clients() {
     assert_eq!(stage.named(&version_2([10, 0, 0, 5]), forged).await, "198.51.100.1, 10.0.0.5");
     for own in [&b"PROXY UNKNOWN\r\n"[..], &[SIGNATURE, &[0x20, 0, 0, 0]].concat()] {
         assert_eq!(stage.named(own, "").await, "127.0.0.1");
+        assert_eq!(stage.named(own, forged).await, "127.0.0.1", "it passes bytes, whoever wrote them");
     }
     // In pieces.
     for header in [version_1("203.0.113.7"), version_2([203, 0, 113, 7])] {

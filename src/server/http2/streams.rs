@@ -18,6 +18,11 @@ const PIECE: usize = 32 * 1_024;
 /// Looks during which a piece of an answer may wait to be taken: a minute.
 const STALL: u32 = 120;
 
+/// Requests that a client may give up before their answers begin, and how many of them each look forgives: a person who
+/// types into a search field gives up a few a second.
+const MOST_GIVEN_UP: u32 = 200;
+const FORGIVEN: u32 = 10;
+
 /// The requests of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
@@ -25,6 +30,29 @@ pub(super) struct Streams {
     begun: Cell<bool>,
     looks: Rc<Cell<u32>>,
     bodies: RefCell<Vec<Weak<Slot>>>,
+    given_up: Cell<u32>,
+}
+
+/// A request whose answer has not begun.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    streams: Rc<Streams>,
+    answered: bool,
+}
+
+impl Unanswered {
+    /// Its answer begins.
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.streams.given_up.set(self.streams.given_up.get() + 1);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -49,6 +77,17 @@ impl Streams {
         self.in_flight.begin()
     }
 
+    /// Watches whether its client waits for the answer to begin.
+    pub(super) const fn unanswered(self: Rc<Self>) -> Unanswered {
+        Unanswered { streams: self, answered: false }
+    }
+
+    /// Whether the client keeps asking and giving up, which costs the application a connection each time
+    /// (CVE-2023-44487 after the request was begun).
+    pub(super) const fn is_abused(&self) -> bool {
+        self.given_up.get() > MOST_GIVEN_UP
+    }
+
     /// Its answer's body.
     pub(super) fn watch(&self, body: ReplyBody, flight: Flight) -> Watched {
         let body = RefCell::new(Some((body, flight)));
@@ -61,6 +100,7 @@ impl Streams {
     pub(super) fn look(&self) -> bool {
         let looks = self.looks.get() + 1;
         self.looks.set(looks);
+        self.given_up.set(self.given_up.get().saturating_sub(FORGIVEN));
         self.bodies.borrow_mut().retain(|slot| {
             let Some(slot) = slot.upgrade() else { return false };
             if slot.is_stalled(looks) {
@@ -161,6 +201,19 @@ mod tests {
             assert_eq!(watched.is_end_stream(), given.len() == whole.len());
         }
         assert_eq!(given, whole);
+    }
+
+    #[test]
+    fn who_keeps_giving_up_is_seen_and_a_search_field_is_not() {
+        let streams = Rc::<Streams>::default();
+        for _ in 0..1_000 {
+            (0..10).for_each(|_| drop(streams.clone().unanswered()));
+            (0..100).for_each(|_| streams.clone().unanswered().answered());
+            streams.look();
+        }
+        assert!(!streams.is_abused());
+        (0..=MOST_GIVEN_UP).for_each(|_| drop(streams.clone().unanswered()));
+        assert!(streams.is_abused());
     }
 
     #[tokio::test]
