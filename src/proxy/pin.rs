@@ -53,6 +53,13 @@ struct Whose {
     session: Option<Arc<LiveSession>>,
 }
 
+impl Whose {
+    /// Whether it is certainly one client. Behind a proxy, all strangers of one address look alike.
+    fn is_one_client(&self) -> bool {
+        self.session.is_some() || !self.chain.as_bytes().contains(&b',')
+    }
+}
+
 impl PartialEq for Whose {
     fn eq(&self, other: &Self) -> bool {
         let session = |whose: &Self| whose.session.as_ref().map(Arc::as_ptr);
@@ -110,7 +117,7 @@ impl Pin {
         let Connection::Own(own) = connection else { return };
         let mut pinned = self.client.pinned.borrow_mut();
         pinned.retain(|pinned| !pinned.own.sender.is_closed());
-        if upload.is_some_and(|upload| upload.stage() == Stage::Held) {
+        if upload.is_some_and(|upload| upload.stage() == Stage::Held) || !self.whose.is_one_client() {
             return own.close();
         }
         // Whoever comes last may be half way through signing in.

@@ -150,6 +150,27 @@ async fn behind_a_shared_proxy_whoever_comes_last_signs_in() {
     }
 }
 
+/// All strangers of one office look alike behind a proxy, and come on one connection of its: they share nothing.
+#[tokio::test]
+async fn strangers_behind_a_proxy_share_no_pinned_connection() {
+    let upstream = Manual::start().await;
+    let routes = format!(
+        "[[route]]\npath = \"/pin\"\nupstream = [\"http://{}\"]\npin_connections = true\n\
+         [[route.rule]]\npaths = [\"/pin/open\"]\naccess = \"allow\"\n",
+        upstream.address
+    );
+    let visit = behind_a_proxy(&routes).await;
+    let mut proxy = Wire::from("127.0.0.2", visit.scene.gateway.address).await;
+    for _ in 0..2 {
+        let request = "GET /pin/open HTTP/1.1\r\nhost: 127.0.0.1\r\nx-forwarded-for: 203.0.113.5\r\n\r\n";
+        proxy.send(request).await;
+        let (mut own, _) = upstream.request().await;
+        own.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        assert_eq!(proxy.answer().await.1, "ok");
+        assert_eq!(own.end().await, End::Closed(Vec::new()));
+    }
+}
+
 /// Somebody who is signed in, at a gateway that trusts 127.0.0.2.
 async fn behind_a_proxy(routes: &str) -> Visit {
     let simulator = Simulator::start(&[]);
