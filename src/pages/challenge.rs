@@ -39,13 +39,14 @@ impl Desk {
             let return_to = return_to.unwrap_or_else(ReturnTo::home);
             return Ok(reply::see_other(return_to.as_str()));
         }
-        let notice = query.optional("ended").and_then(|ended| self.pages.notice_of(ended));
+        let ended = query.optional("ended").filter(|ended| *ended != TOO_OLD || visit.session.is_ok());
+        let notice = ended.and_then(|ended| self.pages.notice_of(ended));
         match challenge {
             Some(challenge) => {
                 let wrong = query.optional(WRONG).map(|_| self.wrong_code(&challenge));
-                Ok(self.show_under_way(&challenge, wrong, return_to.as_ref()))
+                Ok(self.show_under_way(visit, &challenge, wrong, return_to.as_ref()))
             }
-            None => Ok(self.ask_who(StatusCode::OK, notice.as_ref(), None, "", return_to.as_ref())),
+            None => Ok(self.ask_who(visit, StatusCode::OK, notice.as_ref(), None, "", return_to.as_ref())),
         }
     }
 
@@ -61,6 +62,7 @@ impl Desk {
             Err(error) => {
                 let message = self.pages.field_sentence(error);
                 return Ok(self.ask_who(
+                    visit,
                     StatusCode::BAD_REQUEST,
                     Some(&message),
                     None,
@@ -72,13 +74,20 @@ impl Desk {
         let goal = return_to.clone().unwrap_or_else(ReturnTo::home);
         match self.sign_in.start(identity(typed.to_owned()), goal, visit.client).await {
             Ok(challenge) => Ok(self.to_code_page(&challenge)),
-            Err(failure) => Ok(self.ask_who_again(&failure, typed, return_to.as_ref())),
+            Err(failure) => Ok(self.ask_who_again(visit, &failure, typed, return_to.as_ref())),
         }
     }
 
-    fn ask_who_again(&self, failure: &Failure, typed: &str, return_to: Option<&ReturnTo>) -> Reply {
+    fn ask_who_again(
+        &self,
+        visit: &Visit,
+        failure: &Failure,
+        typed: &str,
+        return_to: Option<&ReturnTo>,
+    ) -> Reply {
         let message = self.pages.sentence(&failure.cause);
-        let page = self.ask_who(status(&failure.cause), Some(&message), failure.reference, typed, return_to);
+        let page =
+            self.ask_who(visit, status(&failure.cause), Some(&message), failure.reference, typed, return_to);
         with_retry_after(page, failure.cause.wait())
     }
 
@@ -208,6 +217,7 @@ impl Desk {
             return reply::see_other(return_to.map_or("/", ReturnTo::as_str));
         }
         let page = self.ask_who(
+            visit,
             StatusCode::BAD_REQUEST,
             Some(&self.pages.sentence(&Cause::Unknown)),
             None,

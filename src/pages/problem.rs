@@ -196,20 +196,12 @@ impl Pages {
         match kind {
             Kind::Navigation => reply::see_other(&location),
             Kind::FormNavigation => {
-                let page = context! { challenge_url => location };
-                let message = (cause == Cause::ProofTooOld).then(|| self.notice_of(TOO_OLD)).flatten();
+                let proves_again = cause == Cause::ProofTooOld;
+                let page = context! { challenge_url => location, proves_again };
+                let message = proves_again.then(|| self.notice_of(TOO_OLD)).flatten();
                 self.render("session_ended.html", StatusCode::UNAUTHORIZED, message.as_ref(), None, page)
             }
-            Kind::Program => {
-                let document = json!({
-                    "type": "about:blank",
-                    "title": "Unauthorized",
-                    "status": 401,
-                    "detail": "Prove your identity at challenge_url, then send the request again.",
-                    "challenge_url": format!("{site}{}", program_location(cause)),
-                });
-                reply::problem(StatusCode::UNAUTHORIZED, &document)
-            }
+            Kind::Program => reply::problem(StatusCode::UNAUTHORIZED, &program_document(cause, site)),
         }
     }
 
@@ -226,11 +218,32 @@ impl Pages {
     }
 }
 
-/// Where a person goes on. The same page again is the empty reference (RFC 3986 section 4.4); a host we do not serve has
-/// no front page.
+/// Where a person goes on. The same page again is the empty reference (RFC 3986 section 4.4); a host we do not serve
+/// has no front page.
 fn link_to(refusal: &Refusal, try_again: bool) -> Option<&'static str> {
     let address = if try_again { "" } else { "/" };
     (*refusal != Refusal::UnknownHost).then_some(address)
+}
+
+/// What a program is told.
+fn program_document(cause: Cause, site: &str) -> serde_json::Value {
+    let (error, detail) = match cause {
+        Cause::ProofTooOld => (
+            TOO_OLD,
+            "A fresh proof is asked for here. Prove your identity again at challenge_url, then send the request again.",
+        ),
+        Cause::SessionEnded(_) | Cause::NoSession => {
+            ("session_required", "Prove your identity at challenge_url, then send the request again.")
+        }
+    };
+    json!({
+        "type": "about:blank",
+        "title": "Unauthorized",
+        "status": 401,
+        "detail": detail,
+        "error": error,
+        "challenge_url": format!("{site}{}", program_location(cause)),
+    })
 }
 
 /// A program is told nothing but where; a proof that is too old is no use without saying so there.

@@ -74,16 +74,18 @@ pub(super) fn rehearsals() -> Vec<(&'static str, Value)> {
             other_channels => ["call"], unconfirmed => !can_check, can_check, return_to => "/",
         }
     };
-    let who = |identify_by: &str, needs_country: bool, value: &str| {
-        context! { identify_by, needs_country, value, return_to => "/" }
+    let who = |identify_by: &str, needs_country: bool, value: &str, proves_again: bool| {
+        context! { identify_by, needs_country, proves_again, value, return_to => "/" }
     };
+    let ended = |proves_again: bool| context! { challenge_url => "/.vestibule/challenge", proves_again };
     let problem = |try_again: bool| {
         context! { status => 502, title => "Title", explanation => "Text", link_to => "/", try_again }
     };
     vec![
-        ("identify.html", who("phone", true, "")),
-        ("identify.html", who("phone", false, "")),
-        ("identify.html", who("name", true, "alice")),
+        ("identify.html", who("phone", true, "", false)),
+        ("identify.html", who("phone", false, "", true)),
+        ("identify.html", who("name", true, "alice", false)),
+        ("identify.html", who("name", true, "alice", true)),
         ("code.html", code(true)),
         ("code.html", code(false)),
         (
@@ -93,7 +95,8 @@ pub(super) fn rehearsals() -> Vec<(&'static str, Value)> {
             },
         ),
         ("signed_out.html", context! {}),
-        ("session_ended.html", context! { challenge_url => "/.vestibule/challenge" }),
+        ("session_ended.html", ended(false)),
+        ("session_ended.html", ended(true)),
         ("problem.html", problem(true)),
         ("problem.html", problem(false)),
     ]

@@ -84,6 +84,7 @@ async fn each_stranger_gets_the_answer_they_can_use(scene: &Scene) {
         assert!(field(&head, "www-authenticate").is_some());
         let document: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(document["challenge_url"], "http://127.0.0.1/.vestibule/challenge");
+        assert_eq!(document["error"], "session_required");
         assert_eq!(document["status"], 401);
     }
 }

@@ -281,12 +281,18 @@ async fn wish_11_an_old_proof_is_asked_for_again_and_the_session_stays() {
         sent_to.location(),
         "/.vestibule/challenge?return_to=%2Fadmin%2Fx%3Fy%3D1&ended=proof_too_old"
     );
-    alice.go(sent_to.location()).await.expect(200, "this page asks for a fresh proof");
+    let page = alice.go(sent_to.location()).await;
+    page.expect(200, "this page asks for a fresh proof");
+    page.expect(200, "Another number signs somebody else in.");
+    assert!(!page.text.contains("and you are in"), "{page:#?}");
     let program = alice.fetch("/admin").await;
     assert_eq!(program.status, 401);
     let url = program.json()["challenge_url"].as_str().unwrap().to_owned();
     assert!(url.ends_with("/.vestibule/challenge?ended=proof_too_old"), "{url}");
-    alice.submit("/admin", &[("a", "b")]).await.expect(401, "this page asks for a fresh proof");
+    assert_eq!(program.json()["error"], "proof_too_old");
+    let form = alice.submit("/admin", &[("a", "b")]).await;
+    form.expect(401, "this page asks for a fresh proof");
+    assert!(!form.text.contains("Your session had ended"), "{form:#?}");
     assert_eq!(scene.upstream.count(), before, "not a byte");
 
     let started =

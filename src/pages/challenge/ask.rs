@@ -15,12 +15,14 @@ use crate::domain::return_to::ReturnTo;
 use crate::domain::sending::Delivery;
 use crate::domain::time::Timestamp;
 use crate::pages::reply::{Reply, with_cookie};
+use crate::pages::visit::Visit;
 use crate::pages::{Desk, Message};
 
 impl Desk {
     /// The page of a challenge that was started before.
     pub(super) fn show_under_way(
         &self,
+        visit: &Visit,
         challenge: &Challenge,
         wrong: Option<Message>,
         return_to: Option<&ReturnTo>,
@@ -42,7 +44,8 @@ impl Desk {
                 let message = used.then(|| self.pages.sentence(&Cause::AlreadyUsed));
                 let return_to = return_to.unwrap_or(&challenge.return_to);
                 let reference = used.then_some(challenge.reference);
-                let page = self.ask_who(StatusCode::OK, message.as_ref(), reference, "", Some(return_to));
+                let page =
+                    self.ask_who(visit, StatusCode::OK, message.as_ref(), reference, "", Some(return_to));
                 with_cookie(page, self.cookies.clear(self.cookies.challenge))
             }
         }
@@ -61,8 +64,10 @@ impl Desk {
         self.pages.sentence(&Cause::WrongCode(challenge.max_checks.saturating_sub(challenge.checks)))
     }
 
+    /// Whoever is signed in is here for a fresh proof.
     pub(super) fn ask_who(
         &self,
+        visit: &Visit,
         status: StatusCode,
         message: Option<&Message>,
         reference: Option<Reference>,
@@ -72,6 +77,7 @@ impl Desk {
         let page = context! {
             identify_by => word(self.sign_in.identify_by()),
             needs_country => self.sign_in.needs_country(),
+            proves_again => visit.session.is_ok(),
             value => typed.chars().take(128).collect::<String>(),
             return_to => return_to.map_or("/", ReturnTo::as_str),
         };
