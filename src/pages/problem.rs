@@ -125,7 +125,7 @@ impl Refusal {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
             Self::UpstreamTls => "upstream_tls",
-            Self::UpstreamsResting { .. } => "upstreams_resting",
+            Self::UpstreamsResting { .. } => "upstreams_left_alone",
         }
     }
 
@@ -139,7 +139,7 @@ impl Refusal {
             Self::UpstreamTimeout => Some("upstream_timeout"),
             Self::UpstreamFailed => Some("upstream_failed"),
             Self::UpstreamTls => Some("upstream_tls"),
-            Self::UpstreamsResting { .. } => Some("upstreams_resting"),
+            Self::UpstreamsResting { .. } => Some("upstreams_left_alone"),
             Self::Malformed
             | Self::TargetTooLong
             | Self::NotFound

@@ -149,7 +149,7 @@ async fn checks_find_out_before_people_do() {
     assert_eq!((status(&head), field(&head, "retry-after")), (503, Some("1")), "{head}");
     assert!(page.contains("out of order") && !page.contains(&two.address.port().to_string()), "{page}");
     let (_, document) = visit.send("GET /x", "").await;
-    assert!(document.contains("\"error\":\"upstreams_resting\""), "{document}");
+    assert!(document.contains("\"error\":\"upstreams_left_alone\""), "{document}");
     assert_eq!((asked(&one), asked(&two)), (0, 6));
 
     one.answers_by(answer("204 No Content"));
