@@ -262,7 +262,11 @@ impl<'d> Section<'d> {
         for (key, _) in self.table.into_iter().flatten() {
             let name = key.get_ref().as_ref();
             if !asked.contains(&name) {
-                let known = nearest(name, &asked);
+                let known = match (self.path.as_str(), name) {
+                    ("", "rule") => "write [[route.rule]], below its [[route]]".to_owned(),
+                    ("", "tls") => "write [server.tls]".to_owned(),
+                    _ => nearest(name, &asked),
+                };
                 let text = format!("unknown key; {known}");
                 self.document.note(Problem::new(self.document.line(&key.span()), &self.key(name), &text));
             }
@@ -291,8 +295,13 @@ pub(super) fn integer(most: u64) -> impl Fn(&DeValue<'_>) -> Result<u64, String>
     }
 }
 
+/// A part of a name, or a slip of the hand: whoever writes `ca` does not mean `path`, though it is only three letters away.
 fn nearest(name: &str, known: &[&'static str]) -> String {
-    let close = known.iter().filter(|key| distance(name, key) <= 3).min_by_key(|key| distance(name, key));
+    let far = |key: &&&'static str| distance(name, key);
+    let is_part = |key: &&&str| name.len() > 1 && (key.starts_with(name) || key.ends_with(name));
+    let is_slip = |key: &&&'static str| far(key) <= name.len() / 3;
+    let part = known.iter().filter(is_part).min_by_key(far);
+    let close = part.or_else(|| known.iter().filter(is_slip).min_by_key(far));
     close
         .map_or_else(|| format!("known here: {}", known.join(", ")), |key| format!("did you mean \"{key}\"?"))
 }

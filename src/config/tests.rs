@@ -329,6 +329,26 @@ fn an_upstream_is_not_the_gateway_itself() {
 }
 
 #[test]
+fn a_key_that_is_meant_is_named() {
+    for (key, meant) in [
+        ("ca", "did you mean \"upstream_ca\"?"),
+        ("upstream_cert", "did you mean \"upstream_certificate\"?"),
+        ("upstreams", "did you mean \"upstream\"?"),
+        ("identity_header", "did you mean \"identity_headers\"?"),
+        ("balanec", "did you mean \"balance\"?"),
+        ("name", "did you mean \"upstream_name\"?"),
+        ("port", "known here: host, path, upstream"),
+        ("x", "known here: host, path, upstream"),
+    ] {
+        let said = changed("upstream =", &format!("{key} = 1\nupstream ="));
+        assert!(said.contains(&format!("route.{key}: unknown key; {meant}")), "{said}");
+    }
+    let said = with("[[rule]]\naccess = \"deny\"\n");
+    assert!(said.contains("rule: unknown key; write [[route.rule]], below its [[route]]"), "{said}");
+    assert!(with("[tls]\n").contains("tls: unknown key; write [server.tls]"));
+}
+
+#[test]
 fn two_routes_may_not_be_one() {
     let said = with("[[route]]\nhost = \"WIKI.example.com\"\nupstream = [\"http://127.0.0.1:1\"]\n");
     assert!(said.contains("another route has this host and path"), "{said}");
