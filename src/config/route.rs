@@ -123,6 +123,9 @@ pub(super) fn routes(top: &Section<'_>, server: Option<&Server>) -> Option<Vec<R
 fn route(section: &Section<'_>, server: Option<&Server>, forwards: bool) -> Option<Route> {
     let host = section.value("host", |value| {
         let text = value.as_str().unwrap_or_default();
+        if text.contains('*') {
+            return Err("not one host; write a [[route]] for each".to_owned());
+        }
         let host = url::Host::parse(text)
             .map_err(|_| "not a host; write it like \"wiki.example.com\", without port")?;
         Ok(host.to_string().trim_end_matches('.').to_owned())
@@ -130,6 +133,9 @@ fn route(section: &Section<'_>, server: Option<&Server>, forwards: bool) -> Opti
     let path = section.text("path").map_or_else(|| "/".to_owned(), |Prefix(path)| path);
     let listen = server.map(|server| server.listen.as_slice()).unwrap_or_default();
     let upstreams = upstream::upstreams(section, forwards, listen);
+    if !forwards && !section.has("upstream") {
+        no_use_without_upstream(section);
+    }
     let identity_headers: Vec<HeaderName> =
         section.list("identity_headers").into_iter().map(|Field(name)| name).collect();
     Some(Route {
@@ -149,4 +155,12 @@ fn route(section: &Section<'_>, server: Option<&Server>, forwards: bool) -> Opti
         own_addresses: section.list("own_addresses"),
         rewrite_cookies: section.value("rewrite_cookies", boolean).unwrap_or(false),
     })
+}
+
+/// What is about sending on, where only another proxy sends on.
+fn no_use_without_upstream(section: &Section<'_>) {
+    let ours = ["host_header", "forwarded", "own_addresses", "rewrite_cookies"];
+    for key in ours.into_iter().chain(upstream::KEYS).filter(|key| section.has(key)) {
+        section.problem(key, "this route sends nothing on; write its upstream, or remove this key");
+    }
 }

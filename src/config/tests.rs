@@ -349,6 +349,68 @@ fn a_key_that_is_meant_is_named() {
 }
 
 #[test]
+fn what_would_have_no_effect_is_a_problem() {
+    let one = "http://127.0.0.1:9000\"";
+    for (said, expected) in [
+        (
+            changed("upstream =", "host = \"*.example.com\"\nupstream ="),
+            "route.host: not one host; write a [[route]] for each",
+        ),
+        (
+            changed(one, &format!("{one}, \"http://a:1\", \"{one}")),
+            "route.upstream: http://127.0.0.1:9000 is there twice; remove one of them",
+        ),
+        (
+            changed(&format!("{one}]"), "h2c://127.0.0.1:9000\"]\nupstream_http = \"1.0\""),
+            "route.upstream_http: h2c is HTTP/2; write http://…",
+        ),
+        (
+            changed(
+                "upstream =",
+                "health_path = \"/\"\nhealth_interval = \"2s\"\nhealth_timeout = \"3s\"\nupstream =",
+            ),
+            "route.health_timeout: longer than health_interval",
+        ),
+        (
+            changed("upstream =", "connect_timeout = \"0s\"\nupstream ="),
+            "route.connect_timeout: must be longer than nothing",
+        ),
+    ] {
+        assert!(said.contains(expected) && said.lines().count() == 1, "{expected:?} is not in\n{said}");
+    }
+    assert!(changed("upstream =", "connect_timeout = \"0\"\nupstream =").contains("longer than nothing"));
+    assert!(changed("upstream =", "connect_timeout = \"0.5s\"\nupstream =").contains("not a duration"));
+}
+
+#[test]
+fn a_route_without_upstream_has_no_keys_about_one() {
+    let asked = "[forward_auth]\npeers = [\"10.0.0.0/8\"]\ndialect = \"traefik\"\n";
+    let keys = "max_body = \"1MiB\"\nhealth_path = \"/\"\nconnect_timeout = \"1s\"\nforwarded = true\nidentity_headers = [\"X-A\"]";
+    let text = format!("{}{asked}", GOOD.replace("upstream = [\"http://127.0.0.1:9000\"]", keys));
+    let said = problems(&text);
+    assert_eq!(said.len(), 4, "{said:#?}");
+    for (said, key) in said.iter().zip(["max_body", "health_path", "connect_timeout", "forwarded"]) {
+        assert!(
+            said.contains(&format!("route.{key}: this route sends nothing on; write its upstream")),
+            "{said}"
+        );
+    }
+}
+
+/// [`upstream::KEYS`] are those that are read.
+#[test]
+fn no_key_about_upstreams_is_forgotten() {
+    let document = Document::parse("", Purpose::Administer).unwrap();
+    drop(upstream::upstreams(&document.top(), false, &[]));
+    let mut asked = document.absent();
+    asked.retain(|key| key != "upstream");
+    asked.sort();
+    let mut known = upstream::KEYS.to_vec();
+    known.sort_unstable();
+    assert_eq!(asked, known);
+}
+
+#[test]
 fn two_routes_may_not_be_one() {
     let said = with("[[route]]\nhost = \"WIKI.example.com\"\nupstream = [\"http://127.0.0.1:1\"]\n");
     assert!(said.contains("another route has this host and path"), "{said}");

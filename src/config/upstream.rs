@@ -228,6 +228,27 @@ fn server_name(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.to_owned()).ok()
 }
 
+/// All keys that say how the addresses are spoken to.
+pub(super) const KEYS: [&str; 17] = [
+    "upstream_name",
+    "upstream_ca",
+    "upstream_certificate",
+    "upstream_key",
+    "connect_timeout",
+    "response_timeout",
+    "idle_timeout",
+    "upstream_keep_alive",
+    "upstream_idle_connections",
+    "max_body",
+    "upstream_http",
+    "balance",
+    "health_path",
+    "health_interval",
+    "health_timeout",
+    "pin_connections",
+    "proxy_protocol",
+];
+
 /// Reads them. There must be one, unless nothing is sent on; none may be where we `listen` ourselves.
 pub(super) fn upstreams(section: &Section<'_>, forwards: bool, listen: &[Listen]) -> Option<Upstreams> {
     let mut list: Vec<Upstream> = section.list("upstream");
@@ -240,6 +261,9 @@ pub(super) fn upstreams(section: &Section<'_>, forwards: bool, listen: &[Listen]
     if list.iter().any(|upstream| listen.iter().any(|place| upstream.is_at(place))) {
         let text = "this is where the gateway itself listens; write the application's address";
         section.problem("upstream", text);
+    }
+    if let Some(twice) = (1..list.len()).find(|place| list[..*place].contains(&list[*place])) {
+        section.problem("upstream", &format!("{} is there twice; remove one of them", list[twice]));
     }
     if let Some(CertificateName(given)) = section.text("upstream_name") {
         for upstream in &mut list {
@@ -257,6 +281,10 @@ pub(super) fn upstreams(section: &Section<'_>, forwards: bool, listen: &[Listen]
     let max_body = size(section, "max_body");
     let versions = [("1.1", Http1::Usual), ("1.0", Http1::Old)];
     let version = one_of(section, "upstream_http", &versions, Some(Http1::Usual));
+    if version == Some(Http1::Old) && list.iter().any(|upstream| matches!(upstream, Upstream::H2c(_))) {
+        section
+            .problem("upstream_http", "h2c is HTTP/2; write http://… for this upstream, or remove this key");
+    }
     if !list.iter().any(|upstream| matches!(upstream, Upstream::Https { .. })) {
         no_use_without_tls(section, &list);
     }
@@ -302,6 +330,10 @@ fn health(section: &Section<'_>) -> Option<HealthCheck> {
             section.problem(key, "nothing is checked; write a health_path too, or remove this key");
         }
         return None;
+    }
+    if section.has("health_timeout") && timeout > interval {
+        section
+            .problem("health_timeout", "longer than health_interval; a check must end before the next one");
     }
     Some(HealthCheck { path: path?, interval, timeout })
 }

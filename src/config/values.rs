@@ -12,9 +12,18 @@ use crate::domain::time::parse_duration;
 /// A duration, or its default.
 pub(super) fn duration(section: &Section<'_>, key: &'static str, default: Duration) -> Duration {
     let read = section.value(key, |value| {
-        parse_duration(value.as_str().unwrap_or_default()).map_err(|error| error.to_string())
+        let text = value.as_str().unwrap_or_default();
+        parse_duration(text)
+            .map_err(|error| if is_nothing(text) { NOTHING.to_owned() } else { error.to_string() })
     });
     read.unwrap_or(default)
+}
+
+const NOTHING: &str = "must be longer than nothing; write a number and a unit, like \"90s\"";
+
+/// Whether it is a duration but for its length: `0s`.
+fn is_nothing(text: &str) -> bool {
+    text.starts_with('0') && text.trim_start_matches('0').bytes().all(|byte| byte.is_ascii_lowercase())
 }
 
 /// A network, or one address.
