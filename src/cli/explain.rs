@@ -1,5 +1,6 @@
 //! `vestibule explain`: the gateway's own decision on a request that nobody sends.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(super) struct Args {
     #[arg(value_name = "URL", value_parser = url)]
     url: Uri,
     /// The method of the request
-    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    #[arg(long, value_name = "METHOD", default_value = "GET", value_parser = method)]
     method: Method,
     /// The client's address
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
@@ -59,7 +60,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let settings = Settings::load(&args.common.config.config, Purpose::Administer)?;
     let policy = target::policy(&settings);
     let request = request(args, &settings)?;
-    let session = session(args)?;
+    let session = session(args, &settings)?;
     let client = args.from.to_canonical();
     let answer = Answer::find(&policy, &settings, &request, client, session);
     let answer = answer.with_fields(&settings, &request, client);
@@ -74,9 +75,18 @@ fn url(text: &str) -> Result<Uri, String> {
     if is_whole || text.starts_with('/') { Ok(uri) } else { Err(wrong.to_owned()) }
 }
 
+/// Methods are told apart to the letter, and rules have capital ones.
+fn method(text: &str) -> Result<Method, String> {
+    if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err("write it in capital letters, like POST".to_owned());
+    }
+    text.parse().map_err(|_| "not a method; write it like GET or POST".to_owned())
+}
+
 /// The request as it would arrive.
 fn request(args: &Args, settings: &Settings) -> Result<Request<()>, Failure> {
-    let host = args.url.authority().map_or(settings.server.public_url.host.as_str(), Authority::as_str);
+    let ours = settings.server.public_url.authority();
+    let host = args.url.authority().map_or(ours.as_str(), Authority::as_str);
     let path = args.url.path_and_query().map_or("/", PathAndQuery::as_str);
     let request = Request::builder().method(args.method.clone()).uri(path).header(HOST, host).body(());
     request.map_err(|error| {
@@ -85,8 +95,15 @@ fn request(args: &Args, settings: &Settings) -> Result<Request<()>, Failure> {
 }
 
 /// The session of the person that was named. Who may not sign in has none.
-fn session(args: &Args) -> Result<Result<Somebody, Cause>, Failure> {
+fn session(args: &Args, settings: &Settings) -> Result<Result<Somebody, Cause>, Failure> {
     let Some(name) = args.user.clone() else { return Ok(Err(Cause::NoSession)) };
+    // Opening would make one; a question changes nothing.
+    let file = &settings.store.file;
+    if matches!(file.try_exists(), Ok(false)) {
+        let text =
+            format!("there is no store yet at {}; add people with: vestibule user add", file.display());
+        return Err(Failure::Runtime(text));
+    }
     let work = Work::open(&args.common.config.config)?;
     let user = work.wait(work.store().user(UserKey::Name(name.clone())))?;
     let user =
@@ -115,7 +132,8 @@ enum Outcome {
     Pass(Option<UserName>),
     Challenge(Cause),
     Deny(Reason),
-    Refuse(Refusal),
+    /// Before anything is decided; what is wrong with the request.
+    Refuse(String),
 }
 
 impl<'s> Answer<'s> {
@@ -128,14 +146,15 @@ impl<'s> Answer<'s> {
         session: Result<Somebody, Cause>,
     ) -> Self {
         let alone = |outcome| Self { route: None, rule: None, outcome, fields: HeaderMap::new() };
+        let refuse = |refusal: Refusal| alone(Outcome::Refuse(said_of_refusal(&refusal, settings)));
         let target = match target::read(policy, request) {
             Ok(target) if target.is_ours => return alone(Outcome::Ours),
             Ok(target) => target,
-            Err(refusal) => return alone(Outcome::Refuse(refusal)),
+            Err(refusal) => return refuse(refusal),
         };
         let ruling = match target.ruling(request, client) {
             Ok(ruling) => ruling,
-            Err(refusal) => return alone(Outcome::Refuse(refusal)),
+            Err(refusal) => return refuse(refusal),
         };
         let route = ruling.route().map(|route| (route.0 + 1, &settings.routes[route.0]));
         let rule = route.zip(ruling.rule()).map(|((_, route), rule)| (rule + 1, &route.rules[rule]));
@@ -191,13 +210,9 @@ impl Answer<'_> {
             json!({ "number": number, "host": route.host, "path": route.path, "upstream": texts(&route.upstreams.list) })
         });
         let rule = self.rule.map(|(number, rule)| {
-            json!({
-                "number": number,
-                "access": said_of_access(rule.access),
-                "paths": texts(&rule.paths),
-                "methods": texts(&rule.methods),
-                "networks": texts(&rule.networks),
-            })
+            let mut said = json!({ "number": number, "access": said_of_access(rule.access) });
+            parts(rule).into_iter().for_each(|(what, items)| said[what] = items.into());
+            said
         });
         let fields: serde_json::Map<_, _> = (self.fields.iter())
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().into()))
@@ -225,16 +240,27 @@ fn said_of_route(number: usize, route: &Route) -> String {
 }
 
 fn said_of_rule(number: usize, rule: &Rule) -> String {
-    let mut parts = vec![format!("{number}: {}", said_of_access(rule.access))];
-    let mut list = |what: &str, items: Vec<String>| {
-        if !items.is_empty() {
-            parts.push(format!("{what} {}", items.join(", ")));
-        }
-    };
-    list("paths", texts(&rule.paths));
-    list("methods", texts(&rule.methods));
-    list("networks", texts(&rule.networks));
-    parts.join("; ")
+    let lists = parts(rule).into_iter().filter(|(_, items)| !items.is_empty());
+    let lists = lists.map(|(what, items)| format!("; {what} {}", items.join(", ")));
+    format!("{number}: {}{}", said_of_access(rule.access), lists.collect::<String>())
+}
+
+/// What a rule is about, list by list.
+fn parts(rule: &Rule) -> [(&'static str, Vec<String>); 3] {
+    [("paths", texts(&rule.paths)), ("methods", texts(&rule.methods)), ("networks", texts(&rule.networks))]
+}
+
+fn said_of_refusal(refusal: &Refusal, settings: &Settings) -> String {
+    let status = refusal.status().as_u16();
+    if matches!(refusal, Refusal::AmbiguousPath) {
+        return format!("this path can be read in two ways ({status}); see docs/rules.md");
+    }
+    if matches!(refusal, Refusal::UnknownHost) {
+        let hosts: BTreeSet<_> = settings.routes.iter().map(|route| route.host.as_str()).collect();
+        let hosts = hosts.into_iter().collect::<Vec<_>>().join(", ");
+        return format!("no route has this host ({status}); there are routes for {hosts}");
+    }
+    format!("{} ({status})", refusal.name())
 }
 
 fn said_of_access(access: Access) -> String {
@@ -272,7 +298,7 @@ impl Outcome {
             Self::Challenge(Cause::ProofTooOld) => "the proof is too old for this rule".to_owned(),
             Self::Deny(Reason::NoRoute) => "no route has this path (404)".to_owned(),
             Self::Deny(Reason::Rule) => "the rule lets nobody pass (403)".to_owned(),
-            Self::Refuse(refusal) => format!("{} ({})", refusal.name(), refusal.status().as_u16()),
+            Self::Refuse(why) => why.clone(),
         }
     }
 }

@@ -85,12 +85,19 @@ pub struct PublicUrl {
     pub secure: bool,
     /// Its host, lower case.
     pub host: String,
+    /// Its port, unless it is the scheme's own.
+    pub port: Option<u16>,
 }
 
 impl PublicUrl {
     /// `http` or `https`.
     pub const fn scheme(&self) -> &'static str {
         if self.secure { "https" } else { "http" }
+    }
+
+    /// Host and port, as browsers write them into `Host`.
+    pub fn authority(&self) -> String {
+        self.port.map_or_else(|| self.host.clone(), |port| format!("{}:{port}", self.host))
     }
 }
 
@@ -110,7 +117,7 @@ impl FromStr for PublicUrl {
             _ => return Err(wrong),
         };
         let host = url.host_str().filter(|_| bare).ok_or(wrong)?.trim_end_matches('.').to_owned();
-        Ok(Self { secure, host })
+        Ok(Self { secure, host, port: url.port() })
     }
 }
 

@@ -41,13 +41,26 @@ fn with(more: &str) -> String {
 #[test]
 fn a_short_file_is_complete() {
     let settings = Settings::parse(GOOD, Purpose::Administer).unwrap();
-    assert_eq!(settings.server.public_url, PublicUrl { secure: true, host: "wiki.example.com".to_owned() });
+    let host = "wiki.example.com".to_owned();
+    assert_eq!(settings.server.public_url, PublicUrl { secure: true, host, port: None });
     assert_eq!(settings.routes[0].host, "wiki.example.com");
     assert_eq!(settings.routes[0].path, "/");
     assert_eq!(settings.limits.starts_per_number.to_string(), "5/1h");
     assert_eq!(settings.limits.checks_per_challenge.to_string(), "10/5m");
     assert_eq!(settings.session.idle_timeout.as_secs(), 3_600);
     assert_eq!(settings.session.absolute_timeout.as_secs(), 12 * 3_600);
+}
+
+#[test]
+fn what_browsers_call_us_has_its_port_where_they_write_it() {
+    for (url, authority) in [
+        ("https://A.example:443", "a.example"),
+        ("http://a.example:443", "a.example:443"),
+        ("http://a.example:80", "a.example"),
+        ("https://[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+    ] {
+        assert_eq!(url.parse::<PublicUrl>().unwrap().authority(), authority, "{url}");
+    }
 }
 
 #[test]

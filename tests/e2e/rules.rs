@@ -244,11 +244,39 @@ async fn explain_says_what_the_gateway_does(scene: &Scene) {
     );
     scene.house.run(&["user", "disable", "bob"]);
     assert_eq!(json(&["explain", "/", "--user", "bob"])["decision"], "challenge");
-    for (arguments, code) in [(vec!["explain", "/", "--user", "nobody"], 1), (vec!["explain", "wiki"], 64)] {
+    assert_eq!(
+        json(&["explain", "http://b.test/"])["why"],
+        "no route has this host (421); there are routes for 127.0.0.1, apps.test"
+    );
+    for path in ["/public%2fx", "/a/..%2fb"] {
+        let why = "this path can be read in two ways (400); see docs/rules.md";
+        assert_eq!(json(&["explain", path])["why"], why, "{path}");
+    }
+    for (arguments, code) in [
+        (vec!["explain", "/", "--user", "nobody"], 1),
+        (vec!["explain", "wiki"], 64),
+        (vec!["explain", "/hook", "--method", "post"], 64),
+    ] {
         assert_eq!(scene.house.command(&arguments).status.code(), Some(code), "{arguments:?}");
     }
     let help = vestibule(&["explain", "--help"]);
     assert!(String::from_utf8_lossy(&help.stdout).contains("Example:"));
+}
+
+#[tokio::test]
+async fn explain_asks_and_changes_nothing() {
+    let simulator = Simulator::start(&[]);
+    let upstream = Upstream::start().await;
+    let house = House::new(&simulator, &config(&upstream, "", ""));
+    house.replace("[observe]", "[[route.rule]]\npaths = [\"/x\"]\naccess = \"allow\"\n\n[observe]");
+    house.replace("public_url = \"http://127.0.0.1\"", "public_url = \"http://127.0.0.1:8080\"");
+    let fields = house.json(&["explain", "/x"])["fields"].clone();
+    assert_eq!(fields["x-forwarded-host"], "127.0.0.1:8080", "a path is one of public_url: {fields}");
+    let asked = house.command(&["explain", "/x", "--user", "alice"]);
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert_eq!(asked.status.code(), Some(1), "{said}");
+    assert!(said.contains("there is no store yet at ") && said.contains("vestibule user add"), "{said}");
+    assert!(!house.path("state").exists(), "{said}");
 }
 
 async fn an_ended_session_does_not_close_what_is_open(scene: &Scene, alice: &Browser) {
