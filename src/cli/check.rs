@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // What the files it names hold is part of a configuration too.
     let checked = checked.and_then(|settings| match contents(&settings) {
         problems if problems.is_empty() => Ok(settings),
-        problems => Err(problems),
+        problems => Err(on_their_lines(&args.config.config, problems)),
     });
     match checked {
         Ok(_) if args.json => output::json(&json!({ "valid": true, "problems": [] })),
@@ -70,6 +70,12 @@ fn contents(settings: &Settings) -> Vec<Problem> {
         problem("provider", &error)
     });
     tls.into_iter().chain(upstreams).chain(pages).chain(providers).collect()
+}
+
+/// They were found after the file was read, and it has not told them its lines.
+fn on_their_lines(file: &Path, problems: Vec<Problem>) -> Vec<Problem> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    problems.into_iter().map(|problem| problem.on_its_line(&text)).collect()
 }
 
 /// The key as the reader of the file would name it: with its place where there are several providers.

@@ -36,6 +36,13 @@ impl Problem {
         Self::new(0, key, text)
     }
 
+    /// The same with the line of its key, or of the section it belongs to, in the text of the file.
+    pub fn on_its_line(self, text: &str) -> Self {
+        let document = Document::parse(text, Purpose::Administer).ok();
+        let line = document.and_then(|document| document.line_of(&self.key)).unwrap_or(self.line);
+        Self { line, ..self }
+    }
+
     /// A problem of the file, not of a line in it.
     pub(super) fn of_file(text: &str) -> Self {
         Self::new(0, "", text)
@@ -109,6 +116,21 @@ impl<'t> Document<'t> {
 
     fn note(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
+    }
+
+    /// Where a key stands, `route[2].upstream_ca`; as far as there is a way to it.
+    fn line_of(&self, key: &str) -> Option<usize> {
+        let mut table = Some(self.root.get_ref());
+        let mut span = None;
+        for step in key.split('.') {
+            let (name, place) = step.trim_end_matches(']').split_once('[').unwrap_or((step, "1"));
+            let Some(value) = table.and_then(|table| table.get(name)) else { break };
+            let place = place.parse::<usize>().ok()?.checked_sub(1)?;
+            let item = value.get_ref().as_array().and_then(|items| items.get(place));
+            let value = item.filter(|item| item.get_ref().is_table()).unwrap_or(value);
+            (table, span) = (value.get_ref().as_table(), Some(value.span()));
+        }
+        span.map(|span| self.line(&span))
     }
 
     fn line(&self, span: &Range<usize>) -> usize {

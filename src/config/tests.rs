@@ -424,6 +424,23 @@ fn no_key_about_upstreams_is_forgotten() {
 }
 
 #[test]
+fn a_key_is_found_on_its_line() {
+    let text = "[server]\nx = 1\n[server.tls]\n[[route]]\nupstream = [\"a\"]\n[[route]]\npath = \"/a\"\nupstream_ca = \"x\"\n";
+    for (key, line) in [
+        ("server.x", 2),
+        ("server.tls", 3),
+        ("route[1].upstream", 5),
+        ("route[2].upstream_ca", 8),
+        ("route[2].upstream", 6),
+        ("challenge.templates", 0),
+        ("", 0),
+    ] {
+        assert_eq!(Problem::of_key(key, "wrong").on_its_line(text).line, line, "{key}");
+    }
+    assert_eq!(Problem::of_key("route[0].x", "wrong").on_its_line("[[route]]").line, 0);
+}
+
+#[test]
 fn two_routes_may_not_be_one() {
     let said = with("[[route]]\nhost = \"WIKI.example.com\"\nupstream = [\"http://127.0.0.1:1\"]\n");
     assert!(said.contains("another route has this host and path"), "{said}");

@@ -213,6 +213,9 @@ async fn a_broken_file_of_an_upstream_is_a_mistake_of_the_configuration() {
     for key in ["route[2].upstream_ca", "route[4].upstream_certificate", "route[5].upstream_ca"] {
         ends(&checked, 78, &format!("{key}: {}", broken.display()));
     }
+    let file = std::fs::read_to_string(&house.config).unwrap();
+    let line = file.lines().position(|line| line == authorities).unwrap() + 1;
+    ends(&checked, 78, &format!("{}:{line}: route[2].upstream_ca: ", house.config.display()));
     ends(&house.command(&["serve"]), 78, said);
 }
 
