@@ -15,6 +15,7 @@ mod proxy_protocol;
 mod send;
 mod standing;
 mod tls;
+mod trickle;
 mod upgrade;
 mod upload;
 mod watch;
@@ -124,8 +125,8 @@ pub enum UpstreamError {
     /// All upstreams failed their checks; the next ones are due in so long.
     #[error("all upstreams failed their checks")]
     Resting(Duration),
-    /// The client sent nothing of its body for too long.
-    #[error("the client sent nothing more of its body")]
+    /// The client sent next to nothing of its body for too long.
+    #[error("the client sent next to nothing of its body within idle_timeout")]
     ClientStalled,
     /// The request's body is larger than the route takes.
     #[error("the body is larger than max_body")]

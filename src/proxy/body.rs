@@ -31,7 +31,7 @@ pub enum BodyError {
     /// The session it belongs to is over.
     #[error("the session ended")]
     SessionEnded,
-    /// Its sender sent nothing for too long.
+    /// Its sender sent next to nothing for too long.
     #[error("nothing came in time")]
     Stalled,
     /// It is larger than the route takes.

@@ -14,6 +14,7 @@ use super::application::Application;
 use super::body::BodyError;
 use super::expect::Gate;
 use super::standing::Standing;
+use super::trickle::Trickle;
 use super::watch::Watch;
 use crate::message::trailers;
 
@@ -30,7 +31,7 @@ pub(super) enum Stage {
     Sent,
     /// The client broke it off, or sent what is no body, or its session ended: the upstream is not to blame.
     Broken,
-    /// The client sent nothing for too long.
+    /// The client sent next to nothing for too long.
     Stalled,
     /// It is larger than the route takes.
     TooLarge,
@@ -69,6 +70,8 @@ struct Sending {
     gate: Option<Gate>,
     progress: Rc<Progress>,
     watch: Watch,
+    /// Once the upstream is there to take it.
+    trickle: Option<Trickle>,
     sent: u64,
 }
 
@@ -95,8 +98,8 @@ impl Upload {
     pub(super) fn new(body: Incoming, gate: Option<Gate>, terms: Terms) -> (Self, Rc<Progress>) {
         let stage = Cell::new(if gate.is_some() { Stage::Held } else { Stage::Waiting });
         let progress = Rc::new(Progress { stage, moved: Cell::new(Instant::now()) });
-        let sending =
-            Sending { body, terms, gate, progress: progress.clone(), watch: Watch::default(), sent: 0 };
+        let (noted, watch) = (progress.clone(), Watch::default());
+        let sending = Sending { body, terms, gate, progress: noted, watch, trickle: None, sent: 0 };
         (Self(Some(Box::new(sending))), progress)
     }
 }
@@ -108,10 +111,14 @@ impl Sending {
             self.gate = None;
             self.progress.moved.set(Instant::now());
         }
+        let patience = self.terms.application.route.upstreams.idle_timeout;
+        let trickle = self.trickle.get_or_insert_with(|| Trickle::new(patience, Instant::now()));
+        if self.progress.stage() == Stage::Passing {
+            trickle.rested(self.progress.moved().elapsed());
+        }
         let Poll::Ready(polled) = Pin::new(&mut self.body).poll_frame(cx) else {
             self.progress.stage.set(Stage::Waiting);
-            let (progress, patience) = (&self.progress, self.terms.application.route.upstreams.idle_timeout);
-            ready!(self.watch.poll(cx, || progress.moved() + patience));
+            ready!(self.watch.poll(cx, || trickle.due()));
             return self.progress.end(Stage::Stalled, BodyError::Stalled);
         };
         self.progress.moved.set(Instant::now());
@@ -133,7 +140,11 @@ impl Sending {
         if let Some(trailers) = frame.trailers_mut() {
             trailers::clean(trailers, &route.identity_headers);
         }
-        self.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+        let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+        self.sent += bytes;
+        if let Some(trickle) = &mut self.trickle {
+            trickle.came(bytes, self.progress.moved());
+        }
         if route.upstreams.max_body.is_some_and(|most| self.sent > most) {
             return self.progress.end(Stage::TooLarge, BodyError::TooLarge);
         }

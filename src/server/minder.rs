@@ -1,4 +1,5 @@
-//! Minds the time of an HTTP/1.1 connection by a look now and then: no request costs a timer of its own.
+//! Minds the time of an HTTP/1.1 connection by a look now and then: no request costs a timer of its own. Bodies are
+//! minded by whoever reads them.
 
 use std::time::Duration;
 
@@ -13,9 +14,6 @@ pub(super) const FIRST: Duration = Duration::from_millis(50);
 pub(super) const EVERY: Duration = Duration::from_millis(500);
 /// The head of a request is here in so long.
 pub(super) const HEAD: Duration = Duration::from_secs(30);
-/// A body that is waited for brings so many bytes in so long.
-const BODY: Duration = Duration::from_secs(60);
-const LEAST: usize = 256;
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -23,8 +21,6 @@ pub(super) struct Minder {
     before: Option<Sight>,
     /// When the head was first seen that is not here yet.
     head: Option<(u32, Instant)>,
-    /// When a body was first waited for, and how many bytes there were.
-    body: Option<(usize, Instant)>,
 }
 
 /// What is to be done with the connection.
@@ -42,7 +38,7 @@ impl Minder {
     /// Judges what is seen now; `is_idle` is whether no request is being answered.
     pub(super) fn look(&mut self, now: Instant, sight: Sight, is_idle: bool) -> Advice {
         let before = self.before.replace(sight);
-        let is_late = self.is_head_late(now, sight, is_idle) || self.is_body_late(now, sight);
+        let is_late = self.is_head_late(now, sight, is_idle);
         let is_settled = is_idle && sight.is_waiting && !sight.is_writing && sight.stage == Stage::Between;
         match before {
             _ if is_late => Advice::Cut,
@@ -60,19 +56,6 @@ impl Minder {
             self.head.filter(|(answered, _)| *answered == sight.answered).map_or(now, |(_, since)| since);
         self.head = Some((sight.answered, since));
         now - since >= HEAD
-    }
-
-    fn is_body_late(&mut self, now: Instant, sight: Sight) -> bool {
-        if sight.stage != Stage::Body || !sight.is_waiting {
-            self.body = None;
-            return false;
-        }
-        let (read, since) = *self.body.get_or_insert((sight.read, now));
-        if sight.read.wrapping_sub(read) >= LEAST {
-            self.body = Some((sight.read, now));
-            return false;
-        }
-        now - since >= BODY
     }
 }
 
@@ -109,16 +92,5 @@ mod tests {
         // Others in turn, and one that came while another is answered.
         assert_eq!(after(1_000, true, |n| Sight { answered: n / 50, ..in_head(n) }), Advice::Leave);
         assert_eq!(after(1_000, false, in_head), Advice::Leave);
-    }
-
-    #[test]
-    fn a_body_that_trickles_is_cut_off() {
-        let in_body = |read: u32| Sight { stage: Stage::Body, read: read as usize, ..IDLE };
-        assert_eq!(after(121, false, |_| in_body(7)), Advice::Cut);
-        assert_eq!(after(119, false, |_| in_body(7)), Advice::Leave);
-        assert_eq!(after(1_000, false, |n| in_body(n * 2)), Advice::Cut);
-        assert_eq!(after(1_000, false, |n| in_body(n * 3)), Advice::Leave);
-        // The application, not the client, keeps this one waiting.
-        assert_eq!(after(1_000, false, |_| Sight { is_waiting: false, ..in_body(7) }), Advice::Leave);
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::common::frames::{END_HEADERS, END_STREAM, HEADERS, NO_WINDOW, block};
+use crate::common::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, NO_WINDOW, block};
 use crate::common::wire::{Manual, Wire, status};
 use crate::common::{ALICE, Scene};
 use crate::tls::TlsScene;
@@ -19,9 +19,13 @@ fn request(line: &str, cookie: &str, more: &str) -> String {
     format!("{line} HTTP/1.1\r\nhost: 127.0.0.1\r\ncookie: {cookie}\r\n{more}\r\n")
 }
 
-async fn live_route() -> (Manual, String) {
+/// An upstream of the test's at a path of its own.
+async fn route(path: &str, idle: &str) -> (Manual, String) {
     let live = Manual::start().await;
-    let route = format!("[[route]]\npath = \"/live\"\nupstream = [\"http://{}\"]\n", live.address);
+    let address = live.address;
+    let route = format!(
+        "[[route]]\npath = \"{path}\"\nupstream = [\"http://{address}\"]\nidle_timeout = \"{idle}\"\n"
+    );
     (live, route)
 }
 
@@ -50,8 +54,10 @@ async fn is_given_up(mut upstream: Wire) {
 
 #[tokio::test]
 async fn slow_clients_lose_their_connections() {
-    let (live, route) = live_route().await;
-    let scene = Scene::start(&route).await;
+    let (live, of_live) = route("/live", "5m").await;
+    let (_brisk, of_brisk) = route("/brisk", "20s").await;
+    let (calm, of_calm) = route("/calm", "90s").await;
+    let scene = Scene::start(&[of_live, of_brisk, of_calm].concat()).await;
     let cookie = format!("vestibule={}", scene.signed_in(ALICE).await.cookie("vestibule").unwrap());
     let connect = async || Wire::connect(scene.gateway.address).await;
 
@@ -66,8 +72,19 @@ async fn slow_clients_lose_their_connections() {
     };
     let slow_body = async {
         let mut wire = connect().await;
-        wire.send(request("POST /x", &cookie, "content-length: 1000000\r\n")).await;
+        wire.send(request("POST /brisk", &cookie, "content-length: 1000000\r\n")).await;
         trickle(&mut wire, std::iter::repeat_n(b'y', 1_000)).await;
+    };
+    // Longer than a minute, where the route says so.
+    let quiet_body = async {
+        let mut wire = connect().await;
+        wire.send(request("POST /calm", &cookie, "content-length: 5\r\n")).await;
+        let (mut upstream, _) = calm.request().await;
+        sleep(Duration::from_secs(70)).await;
+        wire.send("hello").await;
+        assert_eq!(upstream.exactly(5).await, b"hello");
+        upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        assert_eq!(status(&wire.answer().await.0), 200);
     };
     let slow_reader = async {
         let mut wire = connect().await;
@@ -84,13 +101,14 @@ async fn slow_clients_lose_their_connections() {
             sleep(Duration::from_secs(1)).await;
         }
     };
-    let _ = tokio::join!(silent, slow_head, slow_body, slow_reader, honest);
+    let _ = tokio::join!(silent, slow_head, slow_body, quiet_body, slow_reader, honest);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_clients_lose_their_encrypted_connections() {
-    let (live, route) = live_route().await;
-    let scene = TlsScene::start(&route).await;
+    let (live, of_live) = route("/live", "5m").await;
+    let (brisk, of_brisk) = route("/brisk", "20s").await;
+    let scene = TlsScene::start(&[of_live, of_brisk].concat()).await;
     let cookie = scene.sign_in().await.split(';').next().unwrap().to_owned();
     let authority = scene.address().to_string();
 
@@ -99,16 +117,19 @@ async fn slow_clients_lose_their_encrypted_connections() {
         stream.write_all(&[0x16]).await.unwrap();
         let _ = timeout(LONGEST, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await.expect("an end");
     };
+    let head = |method: &[u8], path: &[u8]| {
+        block(&[
+            (b":method", method),
+            (b":scheme", b"https"),
+            (b":authority", authority.as_bytes()),
+            (b":path", path),
+            (b"cookie", cookie.as_bytes()),
+        ])
+    };
     // No window, but every ping is answered: no write ever waits.
     let no_window = async {
         let mut frames = scene.frames(NO_WINDOW).await;
-        let head = block(&[
-            (b":method", b"GET"),
-            (b":scheme", b"https"),
-            (b":authority", authority.as_bytes()),
-            (b":path", b"/live"),
-            (b"cookie", cookie.as_bytes()),
-        ]);
+        let head = head(b"GET", b"/live");
         frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &head).await;
         let (upstream, _) = live.request().await;
         let answering = async {
@@ -123,7 +144,24 @@ async fn slow_clients_lose_their_encrypted_connections() {
             () = answering => {}
         }
     };
-    tokio::join!(no_handshake, no_window);
+    let slow_body = async {
+        let mut frames = scene.frames(&[]).await;
+        frames.send(HEADERS, END_HEADERS, 1, &head(b"POST", b"/brisk")).await;
+        let (mut upstream, _) = brisk.request().await;
+        let trickling = async {
+            for _ in 0..200 {
+                frames.send(DATA, 0, 1, b"y").await;
+                frames.ping().await;
+                sleep(Duration::from_millis(500)).await;
+            }
+        };
+        let given_up = async { tokio::io::copy(&mut upstream.stream, &mut tokio::io::sink()).await };
+        tokio::select! {
+            _ = given_up => {}
+            () = trickling => panic!("all of it was taken"),
+        }
+    };
+    tokio::join!(no_handshake, no_window, slow_body);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
