@@ -107,9 +107,9 @@ pub enum UpstreamError {
     /// No connection could be had.
     #[error("no connection to {0}: {1}")]
     Unreachable(String, std::io::Error),
-    /// No connection, or no answer, in time.
-    #[error("{0} did not answer in time")]
-    Timeout(String),
+    /// It kept us waiting for longer than it may.
+    #[error("{0} {1}")]
+    Timeout(String, Late),
     /// TLS with it failed; most often its certificate could not be verified.
     #[error("TLS with {0} failed: {1}")]
     Tls(String, std::io::Error),
@@ -125,6 +125,9 @@ pub enum UpstreamError {
     /// All upstreams failed their checks; the next ones are due in so long.
     #[error("all upstreams failed their checks")]
     Resting(Duration),
+    /// The session that the request was let pass for ended before all of it had come.
+    #[error("the session ended while the request was being sent")]
+    SessionEnded,
     /// The client sent next to nothing of its body for too long.
     #[error("the client sent next to nothing of its body within idle_timeout")]
     ClientStalled,
@@ -139,6 +142,20 @@ pub enum UpstreamError {
     Unsolicited(String),
 }
 
+/// What an upstream did not do within the time its route gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Late {
+    /// Nor its TLS handshake.
+    #[error("gave no connection within connect_timeout")]
+    Connection,
+    /// The head of it.
+    #[error("gave no answer within response_timeout")]
+    Answer,
+    /// The request's body.
+    #[error("took nothing of the request's body within idle_timeout")]
+    Upload,
+}
+
 /// Why no answer came, and on which route.
 #[derive(Debug)]
 pub struct NoAnswer {
@@ -149,7 +166,8 @@ pub struct NoAnswer {
 }
 
 /// An error with what caused it, which hyper leaves out.
-struct Why<'e>(&'e hyper::Error);
+#[derive(Debug)]
+pub struct Why<'e>(pub &'e hyper::Error);
 
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

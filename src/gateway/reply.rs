@@ -48,6 +48,7 @@ const fn ends_connection(refusal: &Refusal) -> bool {
             | Refusal::TooLarge
             | Refusal::TooSlow
             | Refusal::Incomplete
+            | Refusal::SessionEnded
             | Refusal::LengthRequired
     )
 }
@@ -65,11 +66,12 @@ impl From<NoAnswer> for Refusal {
     fn from(NoAnswer { route, error }: NoAnswer) -> Self {
         let refusal = match &error {
             UpstreamError::Client => Self::Incomplete,
+            UpstreamError::SessionEnded => Self::SessionEnded,
             UpstreamError::ClientStalled => Self::TooSlow,
             UpstreamError::TooLarge => Self::TooLarge,
             UpstreamError::NoLength => Self::LengthRequired,
             UpstreamError::Unreachable(..) => Self::UpstreamUnreachable,
-            UpstreamError::Timeout(_) => Self::UpstreamTimeout,
+            UpstreamError::Timeout(..) => Self::UpstreamTimeout,
             UpstreamError::Resting(rest) => Self::UpstreamsResting { seconds: rest.as_secs().max(1) },
             UpstreamError::Tls(..) => Self::UpstreamTls,
             UpstreamError::Failed(..) | UpstreamError::Misframed(_) | UpstreamError::Unsolicited(_) => {

@@ -43,6 +43,8 @@ pub enum Refusal {
     TooSlow,
     /// The client went away in the middle.
     Incomplete,
+    /// The session ended before all of the request had come.
+    SessionEnded,
     /// More at once than we take.
     Busy,
     /// We made a mistake.
@@ -70,6 +72,7 @@ impl Refusal {
         match self {
             Self::Malformed | Self::AmbiguousPath | Self::Incomplete => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::SessionEnded => StatusCode::UNAUTHORIZED,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) | Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
@@ -118,6 +121,7 @@ impl Refusal {
             Self::LengthRequired => "length_required",
             Self::TooSlow => "too_slow",
             Self::Incomplete => "incomplete_request",
+            Self::SessionEnded => "session_ended",
             Self::Busy => "busy",
             Self::Internal => "internal_error",
             Self::StoreUnavailable => "store_unavailable",
@@ -152,6 +156,7 @@ impl Refusal {
             | Self::LengthRequired
             | Self::TooSlow
             | Self::Incomplete
+            | Self::SessionEnded
             | Self::Busy
             | Self::Internal => None,
         }

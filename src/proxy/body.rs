@@ -9,7 +9,6 @@ use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
-use super::SharedPool;
 use super::balance::UnderWay;
 use super::connection::Connection;
 use super::pin::Pin as Pinned;
@@ -17,6 +16,7 @@ use super::send::Answered;
 use super::standing::Standing;
 use super::upload::Progress;
 use super::watch::Watch;
+use super::{SharedPool, Why};
 use crate::message::trailers;
 
 /// The body of an answer: an upstream's, streaming, or ours, whole.
@@ -26,7 +26,7 @@ pub type ReplyBody = Either<Streamed, Full<Bytes>>;
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// Its sender broke it off.
-    #[error(transparent)]
+    #[error("{why}", why = Why(.0))]
     Broken(#[from] hyper::Error),
     /// The session it belongs to is over.
     #[error("the session ended")]

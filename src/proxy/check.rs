@@ -8,6 +8,7 @@ use hyper::{Request, Response};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
+use super::Why;
 use super::application::{Application, Applications};
 use super::connection::{Need, Opened, open};
 use super::http2::to_http2;
@@ -65,7 +66,7 @@ async fn ask(application: &Application, place: usize, check: &HealthCheck) -> Re
             stream.sender().send_request(request).await
         }
     };
-    well(&answer.map_err(|error| error.to_string())?)
+    well(&answer.map_err(|error| Why(&error).to_string())?)
 }
 
 /// Success and redirection are well (RFC 9110 sections 15.3 and 15.4). The body is of no interest.

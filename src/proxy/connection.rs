@@ -12,13 +12,13 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::UpstreamError;
 use super::application::Application;
 use super::http2::{Link, Stream};
 use super::keepalive::KEEPALIVE;
 use super::proxy_protocol;
 use super::upload::Upload;
 use super::watch::Watch;
+use super::{Late, UpstreamError};
 use crate::config::{ProxyProtocol, Upstream};
 
 /// All of the head of an answer, in bytes.
@@ -88,7 +88,7 @@ pub(super) async fn open(
 ) -> Result<Opened, UpstreamError> {
     let opening =
         timeout(application.route.upstreams.connect_timeout, dial(application, upstream, need, client));
-    opening.await.map_err(|_| UpstreamError::Timeout(upstream.to_string()))?
+    opening.await.map_err(|_| UpstreamError::Timeout(upstream.to_string(), Late::Connection))?
 }
 
 async fn dial(

@@ -11,13 +11,13 @@ use hyper::header::HeaderName;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::UpstreamError;
 use super::application::Application;
 use super::connection::{Connection, Need, Opened, Own, open};
 use super::health::{Change, Health};
 use super::http2::{Link, Stream};
 use super::pin::Pin;
 use super::upload::{Progress, Stage};
+use super::{Late, UpstreamError};
 use crate::config::{Upstream, Upstreams};
 
 /// A request's body may stand still for so long once its answer is over.
@@ -157,7 +157,7 @@ impl Pool {
     /// Opens a connection that others may be waiting for too.
     async fn connect_shared(&self) -> Result<Connection, UpstreamError> {
         let Ok(_turn) = timeout(self.terms().connect_timeout, self.opening.lock()).await else {
-            return Err(UpstreamError::Timeout(self.upstream().to_string()));
+            return Err(UpstreamError::Timeout(self.upstream().to_string(), Late::Connection));
         };
         if let Some(stream) = self.stream() {
             return Ok(Connection::Stream(stream));

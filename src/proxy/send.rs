@@ -16,7 +16,7 @@ use super::http2::{self, Stream};
 use super::pin::Pin;
 use super::upload::{Progress, Stage, Upload};
 use super::watch::Watch;
-use super::{SharedPool, UpstreamError};
+use super::{Late, SharedPool, UpstreamError};
 use crate::config;
 use crate::message::framing;
 
@@ -113,16 +113,16 @@ async fn on_own(
     let mut sending = pin!(sending);
     let patience = Patience { sent: own.used, terms: pool.terms(), upload };
     let answered = poll_fn(|cx| match sending.as_mut().poll(cx) {
-        Poll::Ready(answered) => Poll::Ready(Some(answered)),
-        Poll::Pending => patience.poll(cx, &mut own.watch).map(|()| None),
+        Poll::Ready(answered) => Poll::Ready(Ok(answered)),
+        Poll::Pending => patience.poll(cx, &mut own.watch).map(Err),
     });
-    let Some(answered) = answered.await else {
-        own.close();
-        return Err(UpstreamError::Timeout(pool.upstream().to_string()));
-    };
-    let answer = match answered {
-        Ok(answer) => answer,
-        Err(refused) => return unsent(pool, refused, request, upload),
+    let answer = match answered.await {
+        Ok(Ok(answer)) => answer,
+        Err(late) => {
+            own.close();
+            return Err(UpstreamError::Timeout(pool.upstream().to_string(), late));
+        }
+        Ok(Err(refused)) => return unsent(pool, refused, request, upload),
     };
     if !framing::is_plain_answer(answer.headers()) {
         // Where it ends is a matter of opinion: nothing that comes on this connection can be trusted.
@@ -155,21 +155,19 @@ async fn on_stream(
     let patience = Patience { sent: Instant::now(), terms: pool.terms(), upload };
     let mut watch = Watch::default();
     let answered = poll_fn(|cx| match sending.as_mut().poll(cx) {
-        Poll::Ready(answered) => Poll::Ready(Some(answered)),
-        Poll::Pending => patience.poll(cx, &mut watch).map(|()| None),
+        Poll::Ready(answered) => Poll::Ready(Ok(answered)),
+        Poll::Pending => patience.poll(cx, &mut watch).map(Err),
     });
-    let Some(answered) = answered.await else {
-        return Err(UpstreamError::Timeout(pool.upstream().to_string()));
-    };
-    let mut refused = match answered {
-        Ok(answer) => {
+    let mut refused = match answered.await {
+        Err(late) => return Err(UpstreamError::Timeout(pool.upstream().to_string(), late)),
+        Ok(Ok(answer)) => {
             stream.note_answer();
             return match framing::is_plain_answer(answer.headers()) {
                 true => Ok(Ok((answer, Some(Connection::Stream(stream))))),
                 false => Err(UpstreamError::Misframed(pool.upstream().to_string())),
             };
         }
-        Err(refused) => refused,
+        Ok(Err(refused)) => refused,
     };
     let back =
         refused.take_message().or_else(|| spare.take().filter(|_| http2::was_refused(refused.error())));
@@ -192,6 +190,7 @@ fn unsent(
     }
     Err(match upload.map(Progress::stage) {
         Some(Stage::Broken) => UpstreamError::Client,
+        Some(Stage::Ended) => UpstreamError::SessionEnded,
         Some(Stage::Stalled) => UpstreamError::ClientStalled,
         Some(Stage::TooLarge) => UpstreamError::TooLarge,
         None | Some(Stage::Held | Stage::Passing | Stage::Waiting | Stage::Sent) => {
@@ -210,14 +209,18 @@ struct Patience<'r> {
 impl Patience<'_> {
     /// Returns once the upstream has kept us waiting for too long: for the head of its answer, or for taking the
     /// request's body. While the client is to send more, nobody else is to blame; the body itself sees to that.
-    fn poll(&self, cx: &mut Context<'_>, watch: &mut Watch) -> Poll<()> {
-        watch.poll(cx, || match self.upload.map(|upload| (upload.stage(), upload.moved())) {
+    fn poll(&self, cx: &mut Context<'_>, watch: &mut Watch) -> Poll<Late> {
+        let waiting = watch.poll(cx, || match self.upload.map(|upload| (upload.stage(), upload.moved())) {
             None => self.sent + self.terms.response_timeout,
             Some((Stage::Waiting | Stage::Held, _)) => Instant::now() + self.terms.idle_timeout,
             Some((Stage::Passing, moved)) => moved + self.terms.idle_timeout,
-            Some((Stage::Sent | Stage::Broken | Stage::Stalled | Stage::TooLarge, moved)) => {
+            Some((Stage::Sent | Stage::Broken | Stage::Ended | Stage::Stalled | Stage::TooLarge, moved)) => {
                 moved + self.terms.response_timeout
             }
+        });
+        waiting.map(|()| match self.upload.map(Progress::stage) {
+            Some(Stage::Passing) => Late::Upload,
+            _ => Late::Answer,
         })
     }
 }

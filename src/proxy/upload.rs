@@ -29,8 +29,10 @@ pub(super) enum Stage {
     Waiting,
     /// The upstream has it all.
     Sent,
-    /// The client broke it off, or sent what is no body, or its session ended: the upstream is not to blame.
+    /// The client broke it off, or sent what is no body: the upstream is not to blame.
     Broken,
+    /// The session it belongs to ended.
+    Ended,
     /// The client sent next to nothing for too long.
     Stalled,
     /// It is larger than the route takes.
@@ -123,7 +125,7 @@ impl Sending {
         };
         self.progress.moved.set(Instant::now());
         if self.terms.standing.has_ended() {
-            return self.progress.end(Stage::Broken, BodyError::SessionEnded);
+            return self.progress.end(Stage::Ended, BodyError::SessionEnded);
         }
         match polled {
             None => {

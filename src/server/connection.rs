@@ -11,6 +11,7 @@ use super::lingering::Lingering;
 use super::listener::Stream;
 use super::{http1, http2};
 use crate::gateway::Peer;
+use crate::proxy::Why;
 
 /// A handshake is done in so long, or not at all.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -36,8 +37,12 @@ type Encrypted = Box<TlsStream<Lingering<Stream>>>;
 async fn handshake(tls: TlsAcceptor, stream: Lingering<Stream>) -> Option<Encrypted> {
     match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
         Ok(Ok(stream)) => Some(Box::new(stream)),
-        Ok(Err(_)) | Err(_) => {
-            tracing::debug!("a TLS handshake failed");
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a TLS handshake took too long");
             None
         }
     }
@@ -46,6 +51,6 @@ async fn handshake(tls: TlsAcceptor, stream: Lingering<Stream>) -> Option<Encryp
 /// Clients break connections all day; who looks into one wants to know why.
 pub(super) fn note(ended: hyper::Result<()>) {
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended");
+        tracing::debug!(error = %Why(&error), "a connection ended");
     }
 }

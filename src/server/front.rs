@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::addresses::Addresses;
@@ -79,10 +79,19 @@ pub fn run(bound: Vec<Bound>, front: impl FnOnce() -> Front, terms: &Terms) -> i
             listeners.spawn_local(accept(bound.listen()?, service.clone()));
         }
         let tidying = tokio::task::spawn_local(tidy(front));
-        while listeners.join_next().await.is_some() {}
+        while let Some(ended) = listeners.join_next().await {
+            note(ended, "a listener");
+        }
         tidying.abort();
         Ok(())
     })
+}
+
+/// A task that panicked took down what it served and nothing else; somebody must know.
+fn note(ended: Result<(), JoinError>, what: &'static str) {
+    if let Err(error) = ended {
+        tracing::error!(what, %error, "a task of the front panicked");
+    }
 }
 
 async fn tidy(front: Rc<Front>) {
@@ -101,7 +110,7 @@ async fn accept(listener: Listener, service: Rc<Service>) {
     loop {
         tokio::select! {
             _ = drain.wait_for(|drain| *drain) => break,
-            Some(_) = open.join_next() => {}
+            Some(ended) = open.join_next() => note(ended, "a connection"),
             (place, accepted) = next(&listener, &terms.connections) => match accepted {
                 Ok((stream, address)) => {
                     open.spawn_local(admit(stream, address, place, service.clone()));
@@ -114,8 +123,12 @@ async fn accept(listener: Listener, service: Rc<Service>) {
         }
     }
     drop(listener);
-    let drained =
-        tokio::time::timeout(terms.drain_timeout, async { while open.join_next().await.is_some() {} }).await;
+    let drained = tokio::time::timeout(terms.drain_timeout, async {
+        while let Some(ended) = open.join_next().await {
+            note(ended, "a connection")
+        }
+    })
+    .await;
     if drained.is_err() {
         tracing::warn!(connections = open.len(), "connections still open after drain_timeout are closed");
     }

@@ -12,11 +12,11 @@ use rustls::version::TLS13;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use crate::common::PATIENCE;
 use crate::common::more::Visit;
 use crate::common::origin::{Manner, Origin, collect, pieces};
 use crate::common::upstream::find;
 use crate::common::wire::{End, Manual, Wire, field, fields, status};
+use crate::common::{BOB, PATIENCE};
 use crate::tls::TlsScene;
 
 /// A gateway with an upstream that is answered by hand.
@@ -463,6 +463,22 @@ async fn bodies_are_limited_in_size_and_time() {
     assert_eq!(status(&client.answer().await.0), 408);
     upstream.end().await;
 
+    // A session that ends takes what is being sent along, and it is nobody's mistake.
+    stage.visit.scene.house.add_user("bob", BOB);
+    let other = stage.visit.scene.signed_in(BOB).await;
+    let mut client = stage.visit.connect().await;
+    let cookie = other.cookie("vestibule").unwrap();
+    client.send(format!("POST /live/x HTTP/1.1\r\nhost: 127.0.0.1\r\ncookie: vestibule={cookie}\r\n")).await;
+    client.send("content-length: 10\r\n\r\n01234").await;
+    let (mut upstream, _) = stage.live.request().await;
+    upstream.until("01234").await;
+    assert_eq!(other.submit("/.vestibule/sign-out", &[]).await.status, 200);
+    client.send("56789").await;
+    let (head, body) = client.answer().await;
+    assert_eq!(status(&head), 401);
+    assert!(body.contains("session_ended"), "{body}");
+    upstream.end().await;
+
     // An upstream that stops in the middle of an answer breaks it.
     let (mut client, mut upstream, _) = stage.open("GET /slow/x", "").await;
     upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n01234").await;
@@ -485,6 +501,8 @@ async fn bodies_are_limited_in_size_and_time() {
     }
     drop(read);
     let _ = timeout(PATIENCE, writing).await.unwrap();
+    let said = "took nothing of the request's body within idle_timeout";
+    stage.visit.scene.gateway.has_logged(said).await;
 }
 
 #[tokio::test]
