@@ -183,14 +183,14 @@ pub struct Proxy {
     /// One for each of them.
     pools: Vec<Pools>,
     cookies: Names,
-    clock: Arc<dyn Clock>,
+    clock: Rc<Arc<dyn Clock>>,
 }
 
 impl Proxy {
     /// A way to these applications. Opens no connection.
     pub fn new(applications: &Applications, cookies: Names, clock: Arc<dyn Clock>) -> Self {
         let pools = applications.0.iter().map(Pools::new).collect();
-        Self { pools, applications: applications.clone(), cookies, clock }
+        Self { pools, applications: applications.clone(), cookies, clock: Rc::new(clock) }
     }
 
     /// Closes connections that nobody has used for a while.

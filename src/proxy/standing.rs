@@ -1,6 +1,7 @@
 //! What an exchange stands on: a session that may end, or a rule that lets everybody pass.
 
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::access::sessions::LiveSession;
@@ -11,8 +12,9 @@ use crate::domain::user::UserName;
 /// For as long as it holds, bytes pass.
 #[derive(Clone)]
 pub(super) enum Standing {
-    /// A session, and the clock its timeouts are read on.
-    Session(Arc<LiveSession>, Arc<dyn Clock>),
+    /// A session, and the clock its timeouts are read on: this thread's own hold of it, since a count that all threads
+    /// share would be written by each request.
+    Session(Arc<LiveSession>, Rc<Arc<dyn Clock>>),
     /// Nobody's, and nothing ends it.
     Open,
 }
@@ -27,7 +29,7 @@ impl fmt::Debug for Standing {
 }
 
 impl Standing {
-    pub(super) fn new(session: Option<&Arc<LiveSession>>, clock: &Arc<dyn Clock>) -> Self {
+    pub(super) fn new(session: Option<&Arc<LiveSession>>, clock: &Rc<Arc<dyn Clock>>) -> Self {
         session.map_or(Self::Open, |session| Self::Session(session.clone(), clock.clone()))
     }
 
@@ -58,7 +60,7 @@ impl Standing {
     /// Returns when it is over.
     pub(super) async fn over(&self) {
         match self {
-            Self::Session(session, clock) => session.over(&**clock).await,
+            Self::Session(session, clock) => session.over(&***clock).await,
             Self::Open => std::future::pending().await,
         }
     }
