@@ -116,6 +116,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Whether the other side ends the connection, gently or not, without another byte.
+    pub async fn ends_silently(&mut self) -> bool {
+        match self.end().await {
+            End::Closed(said) => said.is_empty(),
+            End::Broken => self.buffer.is_empty(),
+        }
+    }
+
     async fn more(&mut self) -> usize {
         let read = timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await;
         read.unwrap_or_else(|_| panic!("silence after: {}", String::from_utf8_lossy(&self.buffer)))
