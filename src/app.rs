@@ -205,7 +205,7 @@ impl Gateway {
         let office = BackOffice::new(back_office.handle().clone(), desk.clone(), keys.clone());
         let site = Arc::new(Site::new(settings, pages, clock.clone()));
         let acceptor = settings.server.tls.as_ref().map(tls::acceptor).transpose()?;
-        let applications = Applications::new(&settings.routes)?;
+        let applications = Applications::new(&settings.routes, settings.server.max_connections)?;
         let (addresses, bound) = bind(settings)?;
         let observed = observe::Observed {
             store: store.clone(),

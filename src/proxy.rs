@@ -10,6 +10,7 @@ mod health;
 mod http2;
 mod keepalive;
 mod pin;
+mod places;
 mod pool;
 mod proxy_protocol;
 mod send;
@@ -110,6 +111,9 @@ pub enum UpstreamError {
     /// It kept us waiting for longer than it may.
     #[error("{0} {1}")]
     Timeout(String, Late),
+    /// All connections to upstreams that there may be are in use.
+    #[error("as many connections to upstreams are in use as max_connections lets there be")]
+    Crowded,
     /// TLS with it failed; most often its certificate could not be verified.
     #[error("TLS with {0} failed: {1}")]
     Tls(String, std::io::Error),

@@ -56,7 +56,7 @@ fn contents(settings: &Settings) -> Vec<Problem> {
     let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand).err();
     let providers = app::failover(settings, Arc::new(SystemClock)).err();
     let upstreams = settings.routes.iter().enumerate().filter_map(|(place, route)| {
-        let error = Applications::new(std::slice::from_ref(route)).err()?;
+        let error = Applications::new(std::slice::from_ref(route), settings.server.max_connections).err()?;
         let key = placed("route", place, settings.routes.len(), file_key(&error, route));
         Some(Problem::of_key(&key, &error.to_string()))
     });

@@ -71,6 +71,7 @@ impl From<NoAnswer> for Refusal {
             UpstreamError::TooLarge => Self::TooLarge,
             UpstreamError::NoLength => Self::LengthRequired,
             UpstreamError::Unreachable(..) => Self::UpstreamUnreachable,
+            UpstreamError::Crowded => Self::Busy,
             UpstreamError::Timeout(..) => Self::UpstreamTimeout,
             UpstreamError::Resting(rest) => Self::UpstreamsResting { seconds: rest.as_secs().max(1) },
             UpstreamError::Tls(..) => Self::UpstreamTls,

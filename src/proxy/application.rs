@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::{Change, Health};
+use super::places::Places;
 use super::tls::{Tls, TlsError};
 use crate::config::{Route, Upstream};
 
@@ -13,9 +14,11 @@ use crate::config::{Route, Upstream};
 pub struct Applications(pub(super) Arc<[Arc<Application>]>);
 
 impl Applications {
-    /// Reads what the routes name. Opens no connection.
-    pub fn new(routes: &[Route]) -> Result<Self, TlsError> {
-        routes.iter().map(|route| Application::new(route).map(Arc::new)).collect::<Result<_, _>>().map(Self)
+    /// Reads what the routes name; to all of them together there will be so many connections at most. Opens none.
+    pub fn new(routes: &[Route], most: usize) -> Result<Self, TlsError> {
+        let places = Places::new(most);
+        let application = |route| Application::new(route, places.clone()).map(Arc::new);
+        routes.iter().map(application).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -39,15 +42,17 @@ pub(super) struct Application {
     pub(super) tls: Option<Tls>,
     /// How its upstreams are, in their order.
     pub(super) health: Vec<Health>,
+    /// For connections to any application.
+    pub(super) places: Places,
 }
 
 impl Application {
-    fn new(route: &Route) -> Result<Self, TlsError> {
+    fn new(route: &Route, places: Places) -> Result<Self, TlsError> {
         let speaks_tls = |upstream: &Upstream| matches!(upstream, Upstream::Https { .. });
         let some_speak_tls = route.upstreams.list.iter().any(speaks_tls);
         let tls = some_speak_tls.then(|| Tls::new(&route.upstreams.trust)).transpose()?;
         let health = route.upstreams.list.iter().map(|_| Health::new()).collect();
-        Ok(Self { route: route.clone(), tls, health })
+        Ok(Self { route: route.clone(), tls, health, places })
     }
 
     /// Tells the log of a change, once.

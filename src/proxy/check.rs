@@ -10,7 +10,7 @@ use tokio::time::{interval, timeout};
 
 use super::Why;
 use super::application::{Application, Applications};
-use super::connection::{Need, Opened, open};
+use super::connection::{Need, Opened, To, open};
 use super::http2::to_http2;
 use super::upload::Upload;
 use crate::config::HealthCheck;
@@ -48,7 +48,9 @@ async fn watch(application: Arc<Application>, place: usize, check: HealthCheck) 
 /// Asks an upstream how it is, on a connection of its own.
 async fn ask(application: &Application, place: usize, check: &HealthCheck) -> Result<(), String> {
     let upstream = &application.route.upstreams.list[place];
-    let opened = open(application, upstream, Need::Any, None).await.map_err(|error| error.to_string())?;
+    let opened = open(application, upstream, Need::Any, To { client: None, place: None })
+        .await
+        .map_err(|error| error.to_string())?;
     let mut request = Request::new(Upload::NONE);
     *request.uri_mut() = check.path.clone();
     let host = HeaderValue::try_from(&application.route.host).map_err(|error| error.to_string())?;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::application::Application;
 use super::http2::{Link, Stream};
 use super::keepalive::KEEPALIVE;
+use super::places::{Place, Placed};
 use super::proxy_protocol;
 use super::upload::Upload;
 use super::watch::Watch;
@@ -79,15 +80,23 @@ pub(super) enum Opened {
     Link(Link),
 }
 
-/// Opens a connection to an upstream of an application; for this client, where the upstream is to know.
+/// Whom a connection is for.
+pub(super) struct To {
+    /// The client, where the upstream is to know.
+    pub(super) client: Option<IpAddr>,
+    /// Its place among those to upstreams, where it is counted.
+    pub(super) place: Option<Place>,
+}
+
+/// Opens a connection to an upstream of an application.
 pub(super) async fn open(
     application: &Application,
     upstream: &Upstream,
     need: Need,
-    client: Option<IpAddr>,
+    whom: To,
 ) -> Result<Opened, UpstreamError> {
     let opening =
-        timeout(application.route.upstreams.connect_timeout, dial(application, upstream, need, client));
+        timeout(application.route.upstreams.connect_timeout, dial(application, upstream, need, whom));
     opening.await.map_err(|_| UpstreamError::Timeout(upstream.to_string(), Late::Connection))?
 }
 
@@ -95,25 +104,28 @@ async fn dial(
     application: &Application,
     upstream: &Upstream,
     need: Need,
-    client: Option<IpAddr>,
+    whom: To,
 ) -> Result<Opened, UpstreamError> {
     let unreachable = |error| UpstreamError::Unreachable(upstream.to_string(), error);
     let failed = |error| UpstreamError::Failed(upstream.to_string(), error);
+    let To { client, place } = whom;
     let for_whom = application.route.upstreams.proxy_protocol.map(|version| (version, client));
     let opened = match upstream {
         Upstream::Http(authority) => {
-            http1(tcp(authority, for_whom).await.map_err(unreachable)?).await.map(Opened::Own)
+            http1(tcp(authority, for_whom, place).await.map_err(unreachable)?).await.map(Opened::Own)
         }
         Upstream::Unix(path) => {
-            http1(unix(path, for_whom).await.map_err(unreachable)?).await.map(Opened::Own)
+            http1(unix(path, for_whom, place).await.map_err(unreachable)?).await.map(Opened::Own)
         }
         Upstream::H2c(authority) => {
-            Link::open(tcp(authority, for_whom).await.map_err(unreachable)?, "http").await.map(Opened::Link)
+            Link::open(tcp(authority, for_whom, place).await.map_err(unreachable)?, "http")
+                .await
+                .map(Opened::Link)
         }
         Upstream::Https { authority, name } => {
             let tls = application.tls.as_ref().expect("it was made for a route with such an upstream");
             let connector = if need == Need::Http1 { &tls.http1 } else { &tls.any };
-            let stream = tcp(authority, for_whom).await.map_err(unreachable)?;
+            let stream = tcp(authority, for_whom, place).await.map_err(unreachable)?;
             let stream = connector.connect(name.clone(), stream).await;
             let stream = stream.map_err(|error| UpstreamError::Tls(upstream.to_string(), error))?;
             match stream.get_ref().1.alpn_protocol() {
@@ -128,7 +140,7 @@ async fn dial(
 /// A version of the PROXY protocol, and the client it names.
 type ForWhom = Option<(ProxyProtocol, Option<IpAddr>)>;
 
-async fn tcp(authority: &str, for_whom: ForWhom) -> io::Result<TcpStream> {
+async fn tcp(authority: &str, for_whom: ForWhom, place: Option<Place>) -> io::Result<Placed<TcpStream>> {
     let mut stream = TcpStream::connect(authority).await?;
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
@@ -136,15 +148,15 @@ async fn tcp(authority: &str, for_whom: ForWhom) -> io::Result<TcpStream> {
         let upstream = stream.peer_addr().ok();
         proxy_protocol::say(&mut stream, version, client, upstream).await?;
     }
-    Ok(stream)
+    Ok(Placed::new(stream, place))
 }
 
-async fn unix(path: &Path, for_whom: ForWhom) -> io::Result<UnixStream> {
+async fn unix(path: &Path, for_whom: ForWhom, place: Option<Place>) -> io::Result<Placed<UnixStream>> {
     let mut stream = UnixStream::connect(path).await?;
     if let Some((version, client)) = for_whom {
         proxy_protocol::say(&mut stream, version, client, None).await?;
     }
-    Ok(stream)
+    Ok(Placed::new(stream, place))
 }
 
 async fn http1<I>(stream: I) -> hyper::Result<Own>

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::application::Application;
-use super::connection::{Connection, Need, Opened, Own, open};
+use super::connection::{Connection, Need, Opened, Own, To, open};
 use super::health::{Change, Health};
 use super::http2::{Link, Stream};
 use super::pin::Pin;
@@ -142,7 +142,7 @@ impl Pool {
 
     fn keep(&self, own: Own) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.terms().most_idle {
+        if idle.len() < self.terms().most_idle && !self.application.places.are_scarce() {
             idle.push(own);
         }
     }
@@ -166,7 +166,9 @@ impl Pool {
     }
 
     async fn open(&self, need: Need, client: Option<IpAddr>) -> Result<Connection, UpstreamError> {
-        match open(&self.application, self.upstream(), need, client).await? {
+        let place = self.application.places.take(self.terms().connect_timeout).await;
+        let whom = To { client, place: Some(place.ok_or(UpstreamError::Crowded)?) };
+        match open(&self.application, self.upstream(), need, whom).await? {
             Opened::Own(own) => {
                 self.speaks_http2.set(self.speaks_http2.get() && need != Need::Any);
                 Ok(Connection::Own(own))

@@ -63,6 +63,8 @@ pub(super) async fn send(
                 // Rare, and large: not a part of every request.
                 None => match Box::pin(pool.connect(need, pin.as_ref())).await {
                     Ok(connection) => connection,
+                    // Nobody else has one either.
+                    Err(UpstreamError::Crowded) => return Err(UpstreamError::Crowded),
                     Err(error) => {
                         pool.note_failure(&error);
                         failed = Some(error);

@@ -13,8 +13,8 @@ use rustls::version::TLS13;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::common::PATIENCE;
 use crate::common::wire::{Manual, Wire, field, fields, nobody};
+use crate::common::{Gateway, PATIENCE};
 use crate::tls::TlsScene;
 
 type Chunks = std::pin::Pin<Box<dyn stream::Stream<Item = std::io::Result<Frame<Bytes>>> + Send>>;
@@ -306,4 +306,33 @@ async fn a_broken_answer_resets_its_stream_alone(stage: &Stage) {
     }
     assert_eq!(send(&mut sender, stage.request(Method::GET, "/dead", "")).await.status(), 502);
     assert_eq!(text(send(&mut sender, stage.request(Method::GET, "/x", "")).await).await, "hello");
+}
+
+/// On one connection there are a hundred requests, and each needs one to an application that speaks HTTP/1.1.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_applications_are_bounded() {
+    let live = Manual::start().await;
+    let route = format!(
+        "[[route]]\npath = \"/live\"\nupstream = [\"http://{}\"]\nconnect_timeout = \"1s\"\n",
+        live.address
+    );
+    let mut scene = TlsScene::start(&route).await;
+    let token = scene.sign_in().await.split(';').next().unwrap()["__Host-vestibule=".len()..].to_owned();
+    scene.house.replace("workers = 2\n", "workers = 1\nmax_connections = 64\n");
+    scene.gateway.stop();
+    scene.gateway = Gateway::start(&scene.house);
+    let stage = Stage { scene, live, token };
+    let mut sender = stage.connect().await;
+    let mut asked = Vec::new();
+    for _ in 0..64 {
+        let answer = sender.send_request(stage.request(Method::GET, "/live", ""));
+        asked.push((tokio::spawn(answer), stage.live.request().await.0));
+    }
+    let crowded = send(&mut sender, stage.request(Method::GET, "/live", "")).await;
+    assert_eq!(crowded.status(), 503);
+    // One that ends makes room, also for another route.
+    let (first, mut upstream) = asked.pop().unwrap();
+    upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+    assert_eq!(text(first.await.unwrap().unwrap()).await, "ok");
+    assert_eq!(send(&mut sender, stage.request(Method::GET, "/x", "")).await.status(), 200);
 }
