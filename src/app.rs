@@ -271,7 +271,8 @@ impl Gateway {
 
 /// A thread that checks upstreams until the gateway stops.
 fn check_upstreams(applications: Applications, mut drain: watch::Receiver<bool>) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        Builder::new_current_thread().enable_all().max_blocking_threads(front::RESOLVERS).build()?;
     let check = move || {
         LocalSet::new().block_on(&runtime, async {
             tokio::select! {

@@ -63,6 +63,8 @@ impl Service {
     }
 }
 
+/// Threads that look names up at once, for one of ours.
+pub const RESOLVERS: usize = 4;
 /// Idle connections and ended sessions are let go this often.
 const TIDY_EVERY: Duration = Duration::from_secs(15);
 /// The pause after the machine ran out of what a connection needs.
@@ -70,7 +72,11 @@ const OUT_OF_FILES: Duration = Duration::from_millis(100);
 
 /// Serves until told to stop and every connection has ended or run out of time.
 pub fn run(bound: Vec<Bound>, front: impl FnOnce() -> Front, terms: &Terms) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // They look names of upstreams up, and nothing else.
+        .max_blocking_threads(RESOLVERS)
+        .build()?;
     LocalSet::new().block_on(&runtime, async {
         let front = Rc::new(front());
         let service = Rc::new(Service { front: front.clone(), terms: terms.clone() });
