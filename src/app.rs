@@ -324,7 +324,8 @@ fn bind(settings: &Settings) -> Result<(Vec<String>, Vec<Vec<listener::Bound>>),
     Ok((addresses, by_thread))
 }
 
-/// `[::]` alone serves IPv4 too; beside an IPv4 address with its port it must not, or they would be in each other's way.
+/// `[::]` alone serves IPv4 too; beside an IPv4 address with its port it must not, or they would be in each other's
+/// way.
 fn only_v6(settings: &Settings, listen: &Listen) -> bool {
     let Listen::Tcp(address) = listen else { return false };
     let is_its_v4 =

@@ -333,8 +333,8 @@ fn admit(request: &mut Request<Incoming>, upstreams: &Upstreams) -> Result<Optio
     Ok(gate)
 }
 
-/// The target as HTTP/1.1 sends it to an origin server: path and query, to the letter (RFC 9112 section 3.2.1). Whether it
-/// had the host in it.
+/// The target as HTTP/1.1 sends it to an origin server: path and query, to the letter (RFC 9112 section 3.2.1).
+/// Whether it had the host in it.
 fn to_origin_form(request: &mut Request<Incoming>, version: Http1) -> bool {
     *request.version_mut() = match version {
         Http1::Old => Version::HTTP_10,

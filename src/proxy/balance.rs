@@ -27,8 +27,8 @@ impl Pools {
         Self { pools, next: Cell::new(0), balance: upstreams.balance }
     }
 
-    /// Those that are up, each once, beginning with the one whose turn it is. When all are left alone for a while, the one
-    /// whose rest ends first: it may be back, and nobody else is there.
+    /// Those that are up, each once, beginning with the one whose turn it is. When all are left alone for a while,
+    /// the one whose rest ends first: it may be back, and nobody else is there.
     pub(super) fn in_turn(&self) -> Candidates<'_> {
         let turn = self.next.get() % self.pools.len().max(1);
         self.next.set(turn + 1);

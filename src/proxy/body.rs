@@ -86,8 +86,8 @@ impl Streamed {
         }
     }
 
-    /// Lets hyper keep the length in the head of an answer that has no body: it takes it out where it knows that nothing
-    /// comes.
+    /// Lets hyper keep the length in the head of an answer that has no body: it takes it out where it knows that
+    /// nothing comes.
     pub(super) fn keeping_length(mut self) -> Self {
         self.only_length = true;
         self

@@ -22,8 +22,8 @@ const MOST: usize = 8;
 /// A connection whose last answer has been read is ready in so long, or not at all.
 const READY: Duration = Duration::from_secs(10);
 
-/// A client's connection: what it holds for as long as it lasts, and the upstream connections that are its own. They are
-/// closed with it.
+/// A client's connection: what it holds for as long as it lasts, and the upstream connections that are its own. They
+/// are closed with it.
 #[derive(Debug)]
 pub struct ClientConnection {
     _held: Rc<dyn fmt::Debug>,

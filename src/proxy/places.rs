@@ -1,5 +1,5 @@
-//! Connections to upstreams are counted, over all threads and routes: a client has a hundred requests on one connection,
-//! and each may need one. Only who opens one looks here.
+//! Connections to upstreams are counted, over all threads and routes: a client has a hundred requests on one
+//! connection, and each may need one. Only who opens one looks here.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! How many connections each client has open, over all threads. A place is taken when a connection begins and given back
-//! when it has ended: no request looks here.
+//! How many connections each client has open, over all threads. A place is taken when a connection begins and given
+//! back when it has ended: no request looks here.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -39,7 +39,8 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// Binds one place for so many threads; with `only_v6` an IPv6 address does not serve IPv4 too. Fails when somebody else has it, also another gateway.
+/// Binds one place for so many threads; with `only_v6` an IPv6 address does not serve IPv4 too. Fails when somebody
+/// else has it, also another gateway.
 pub fn bind(listen: &Listen, threads: usize, only_v6: bool) -> io::Result<Vec<Bound>> {
     match listen {
         Listen::Tcp(address) => bind_tcp(*address, threads, only_v6),

@@ -1,4 +1,5 @@
-//! The observe listener: is it alive, is it ready, and how much of what. For monitors on this machine, never for people.
+//! The observe listener: is it alive, is it ready, and how much of what. For monitors on this machine, never for
+//! people.
 
 use std::convert::Infallible;
 use std::sync::Arc;
