@@ -73,7 +73,8 @@ impl From<NoAnswer> for Refusal {
             UpstreamError::Unreachable(..) => Self::UpstreamUnreachable,
             UpstreamError::Crowded => Self::Busy,
             UpstreamError::Timeout(..) => Self::UpstreamTimeout,
-            UpstreamError::Resting(rest) => Self::UpstreamsResting { seconds: rest.as_secs().max(1) },
+            // Who comes back at once would come too early.
+            UpstreamError::Resting(rest) => Self::UpstreamsResting { seconds: rest.as_secs() + 1 },
             UpstreamError::Tls(..) => Self::UpstreamTls,
             UpstreamError::Failed(..) | UpstreamError::Misframed(_) | UpstreamError::Unsolicited(_) => {
                 Self::UpstreamFailed

@@ -53,8 +53,10 @@ impl Pools {
 
     /// How long until somebody may be asked again, when nobody may be asked now.
     pub(super) fn rest(&self) -> Duration {
-        let check = self.pools.first().and_then(|pool| pool.terms().health.as_ref());
-        check.map_or(Duration::from_secs(1), |check| check.interval)
+        let next = |pool: &SharedPool| {
+            pool.terms().health.as_ref().map(|check| pool.health().next_check(check.interval))
+        };
+        self.pools.iter().filter_map(next).min().unwrap_or_default()
     }
 
     /// A request that is under way at this upstream for as long as this is held.

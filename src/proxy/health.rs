@@ -23,6 +23,8 @@ pub(super) struct Health {
     rests_until: AtomicU64,
     /// Failed checks in a row.
     failed_checks: AtomicU32,
+    /// When its last check ended, in milliseconds since we began.
+    checked: AtomicU64,
     /// Whether its checks say that it cannot work.
     unwell: AtomicBool,
     /// Requests under way, where they are counted.
@@ -47,6 +49,7 @@ impl Health {
             failures: AtomicU32::new(0),
             rests_until: AtomicU64::new(0),
             failed_checks: AtomicU32::new(0),
+            checked: AtomicU64::new(0),
             unwell: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
         }
@@ -90,8 +93,16 @@ impl Health {
         if self.rests_until.swap(0, Relaxed) == 0 { Change::None } else { Change::IsBack }
     }
 
+    /// How long until its next check, when they begin so long after each other.
+    pub(super) fn next_check(&self, interval: Duration) -> Duration {
+        let next = Duration::from_millis(self.checked.load(Relaxed)).saturating_add(interval);
+        next.saturating_sub(self.began.elapsed())
+    }
+
     /// Notes what a check came to.
     pub(super) fn note_check(&self, well: bool) -> Change {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.checked.store(now, Relaxed);
         if well {
             self.failed_checks.store(0, Relaxed);
             let was_unwell = self.unwell.swap(false, Relaxed);
@@ -148,6 +159,17 @@ mod tests {
         assert_eq!(health.note_success(), Change::None);
         health.note_failure();
         assert!(health.is_up());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_until_the_next_check_is_told() {
+        let health = Health::new();
+        advance(SECOND * 100).await;
+        health.note_check(false);
+        advance(SECOND * 7).await;
+        assert_eq!(health.next_check(SECOND * 10), SECOND * 3);
+        advance(SECOND * 7).await;
+        assert_eq!(health.next_check(SECOND * 10), Duration::ZERO, "one is under way");
     }
 
     #[tokio::test(start_paused = true)]
