@@ -83,7 +83,7 @@ async fn work<S: Io + 'static>(
         advice = mind(traffic, &in_flight, service) => advice,
     };
     match advice {
-        Advice::Park => {
+        Some(Advice::Park) => {
             let parts = connection.into_parts()?;
             let stream = parts.io.into_inner();
             // An empty line may wait for the request after it. A body that nobody read is not to be read as a request.
@@ -93,8 +93,9 @@ async fn work<S: Io + 'static>(
                 return Some(stream);
             }
         }
-        Advice::Cut => tracing::debug!("a client that kept us waiting was cut off"),
-        Advice::Leave => {
+        Some(Advice::Cut) => tracing::debug!("a client that kept us waiting was cut off"),
+        // The gateway stops.
+        None => {
             Pin::new(&mut connection).graceful_shutdown();
             note(connection.await);
         }
@@ -102,18 +103,18 @@ async fn work<S: Io + 'static>(
     None
 }
 
-/// Returns when the connection can be parked or must be cut off; with [`Advice::Leave`] when the gateway stops.
-async fn mind(traffic: &Traffic, in_flight: &InFlight, service: &Service) -> Advice {
+/// Returns when the connection can be parked or must be cut off; with None when the gateway stops.
+async fn mind(traffic: &Traffic, in_flight: &InFlight, service: &Service) -> Option<Advice> {
     let mut minder = Minder::default();
     let mut pause = minder::FIRST;
     loop {
         sleep(pause).await;
         pause = minder::EVERY.min(pause * 2);
         if service.is_draining() {
-            return Advice::Leave;
+            return None;
         }
         let advice = minder.look(Instant::now(), traffic.look(), in_flight.is_none());
-        if advice != Advice::Leave {
+        if advice.is_some() {
             return advice;
         }
     }

@@ -26,8 +26,6 @@ pub(super) struct Minder {
 /// What is to be done with the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advice {
-    /// It is at work.
-    Leave,
     /// Nothing is under way, and has not been for a while.
     Park,
     /// Its client holds us up.
@@ -35,15 +33,15 @@ pub(super) enum Advice {
 }
 
 impl Minder {
-    /// Judges what is seen now; `is_idle` is whether no request is being answered.
-    pub(super) fn look(&mut self, now: Instant, sight: Sight, is_idle: bool) -> Advice {
+    /// Judges what is seen now, unless the connection is at work; `is_idle` is whether no request is being answered.
+    pub(super) fn look(&mut self, now: Instant, sight: Sight, is_idle: bool) -> Option<Advice> {
         let before = self.before.replace(sight);
         let is_late = self.is_head_late(now, sight, is_idle);
         let is_settled = is_idle && sight.is_waiting && !sight.is_writing && sight.stage == Stage::Between;
         match before {
-            _ if is_late => Advice::Cut,
-            Some(before) if is_settled && before == sight => Advice::Park,
-            Some(_) | None => Advice::Leave,
+            _ if is_late => Some(Advice::Cut),
+            Some(before) if is_settled && before == sight => Some(Advice::Park),
+            Some(_) | None => None,
         }
     }
 
@@ -67,30 +65,30 @@ mod tests {
         Sight { stage: Stage::Between, read: 0, is_waiting: true, is_writing: false, answered: 1 };
 
     /// What is advised at the end, when this is seen at every look.
-    fn after(looks: u32, is_idle: bool, see: impl Fn(u32) -> Sight) -> Advice {
+    fn after(looks: u32, is_idle: bool, see: impl Fn(u32) -> Sight) -> Option<Advice> {
         let (mut minder, begin) = (Minder::default(), Instant::now());
         let look = |n| minder.look(begin + EVERY * n, see(n), is_idle);
-        (0..=looks).map(look).find(|advice| *advice != Advice::Leave).unwrap_or(Advice::Leave)
+        (0..=looks).find_map(look)
     }
 
     #[test]
     fn what_is_quiet_is_parked_and_nothing_else() {
-        assert_eq!(after(1, true, |_| IDLE), Advice::Park);
-        assert_eq!(after(0, true, |_| IDLE), Advice::Leave);
-        assert_eq!(after(1_000, false, |_| IDLE), Advice::Leave);
-        assert_eq!(after(1_000, true, |n| Sight { answered: n, ..IDLE }), Advice::Leave);
-        assert_eq!(after(1_000, true, |_| Sight { is_waiting: false, ..IDLE }), Advice::Leave);
-        assert_eq!(after(1_000, true, |_| Sight { is_writing: true, ..IDLE }), Advice::Leave);
-        assert_eq!(after(1_000, true, |_| Sight { stage: Stage::Switching, ..IDLE }), Advice::Leave);
+        assert_eq!(after(1, true, |_| IDLE), Some(Advice::Park));
+        assert_eq!(after(0, true, |_| IDLE), None);
+        assert_eq!(after(1_000, false, |_| IDLE), None);
+        assert_eq!(after(1_000, true, |n| Sight { answered: n, ..IDLE }), None);
+        assert_eq!(after(1_000, true, |_| Sight { is_waiting: false, ..IDLE }), None);
+        assert_eq!(after(1_000, true, |_| Sight { is_writing: true, ..IDLE }), None);
+        assert_eq!(after(1_000, true, |_| Sight { stage: Stage::Switching, ..IDLE }), None);
     }
 
     #[test]
     fn a_head_that_does_not_end_is_cut_off_however_it_trickles() {
         let in_head = |n| Sight { stage: Stage::Head, read: n as usize, ..IDLE };
-        assert_eq!(after(60, true, in_head), Advice::Cut);
-        assert_eq!(after(59, true, in_head), Advice::Leave);
+        assert_eq!(after(60, true, in_head), Some(Advice::Cut));
+        assert_eq!(after(59, true, in_head), None);
         // Others in turn, and one that came while another is answered.
-        assert_eq!(after(1_000, true, |n| Sight { answered: n / 50, ..in_head(n) }), Advice::Leave);
-        assert_eq!(after(1_000, false, in_head), Advice::Leave);
+        assert_eq!(after(1_000, true, |n| Sight { answered: n / 50, ..in_head(n) }), None);
+        assert_eq!(after(1_000, false, in_head), None);
     }
 }

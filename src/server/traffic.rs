@@ -7,7 +7,8 @@ use hyper::{Response, StatusCode};
 
 use crate::message::screen::Stage;
 
-/// Shared by both ends of one connection, which are on one thread: nothing here is ever waited for.
+/// Shared by both ends of one connection, which are on one thread: nothing here is ever waited for. Atomic all the same,
+/// since hyper lets only a stream that is `Send` become a tunnel's.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
     stage: AtomicU8,
