@@ -188,7 +188,7 @@ pub(super) fn was_refused(error: &hyper::Error) -> bool {
 
 /// Runs the tasks of a connection on the thread that has it.
 #[derive(Clone, Copy, Debug)]
-struct OnThisThread;
+pub struct OnThisThread;
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for OnThisThread {
     fn execute(&self, task: F) {

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,6 +17,7 @@ use super::connection::{LONGEST_HEAD, note};
 use super::front::Service;
 use super::listener::Io;
 use crate::gateway::Peer;
+use crate::proxy::OnThisThread;
 
 /// Requests at once on one connection.
 const STREAMS: u32 = 100;
@@ -95,15 +95,5 @@ async fn quiet(streams: &Streams, time: Duration) {
     while EVERY * looks < time && !streams.is_abused() {
         sleep(EVERY).await;
         looks = if streams.look() { looks + 1 } else { 0 };
-    }
-}
-
-/// Runs the tasks of a connection on the thread that has it.
-#[derive(Clone, Copy, Debug)]
-struct OnThisThread;
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for OnThisThread {
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(task);
     }
 }
