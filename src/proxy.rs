@@ -223,10 +223,7 @@ impl Proxy {
         if !request.body().is_end_stream() {
             gate = admit(&mut request, &route.upstreams).map_err(no_answer)?;
         }
-        let pin = route.upstreams.are_pinned().then(|| {
-            let session = permit.session().map(Proved::session);
-            Pin::new(connection.clone(), arrival.chain.clone(), session.cloned())
-        });
+        let pin = pin(route, &permit, &arrival);
         let need = if switch.is_some() || pin.is_some() { Need::Http1 } else { Need::Any };
         self.prepare(&mut request, route, permit.session(), arrival);
         if switch.is_some() {
@@ -241,14 +238,7 @@ impl Proxy {
             let client = switch.ok_or_else(unsolicited)?;
             return Ok(upgrade::relay(client, answer, standing, (connection, answered.under_way)));
         }
-        end_hop(&mut answer, &answered, from);
-        let names_length = from < Version::HTTP_2
-            && answer.status() == StatusCode::NOT_MODIFIED
-            && answer.headers().contains_key(header::CONTENT_LENGTH);
-        Ok(answer.map(|body| {
-            let body = Streamed::new(body, answered, standing);
-            Either::Left(if names_length { body.keeping_length() } else { body })
-        }))
+        Ok(streaming(answer, answered, standing, from))
     }
 
     /// Makes an answer ours: no cookie under a name of ours, and addresses as people typed them.
@@ -305,6 +295,14 @@ impl Proxy {
         }
         forwarded::set(headers, arrival.chain, arrival.scheme, arrival.authority, version);
     }
+}
+
+/// Whose the upstream connection is, where it is one client's.
+fn pin(route: &Route, permit: &Permit<Proved>, arrival: &Arrival) -> Option<Pin> {
+    route.upstreams.are_pinned().then(|| {
+        let session = permit.session().map(Proved::session);
+        Pin::new(arrival.connection.clone(), arrival.chain.clone(), session.cloned())
+    })
 }
 
 /// Whether the upstream closes its connection after this answer.
@@ -381,6 +379,23 @@ fn with_upload(
         upload
     });
     (request, progress)
+}
+
+/// An answer whose body comes as the upstream sends it.
+fn streaming(
+    mut answer: Response<Incoming>,
+    answered: Answered,
+    standing: Standing,
+    from: Version,
+) -> Response<ReplyBody> {
+    end_hop(&mut answer, &answered, from);
+    let names_length = from < Version::HTTP_2
+        && answer.status() == StatusCode::NOT_MODIFIED
+        && answer.headers().contains_key(header::CONTENT_LENGTH);
+    answer.map(|body| {
+        let body = Streamed::new(body, answered, standing);
+        Either::Left(if names_length { body.keeping_length() } else { body })
+    })
 }
 
 /// Takes out of an answer what ends at this hop, and puts in what begins here.
