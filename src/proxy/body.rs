@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -21,6 +22,9 @@ use crate::message::trailers;
 
 /// The body of an answer: an upstream's, streaming, or ours, whole.
 pub type ReplyBody = Either<Streamed, Full<Bytes>>;
+
+/// A session that ends is seen so soon, while its answer is waited for.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +59,10 @@ pub struct Streamed {
     begun: bool,
     /// Since when the upstream keeps us waiting.
     waiting: Option<Instant>,
+    /// When it is seen whether the session is over, should the upstream keep us waiting then.
+    look: Option<Instant>,
+    /// Where the connection has none.
     watch: Watch,
-    /// Made when the upstream first keeps us waiting: most answers never need it.
-    over: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl fmt::Debug for Streamed {
@@ -69,7 +74,7 @@ impl fmt::Debug for Streamed {
 impl Streamed {
     pub(super) fn new(body: Incoming, answered: Answered, standing: Standing) -> Self {
         let Answered { connection, pool, upload, under_way: _under_way, pin } = answered;
-        let (only_length, begun, waiting, watch, over) = (false, false, None, Watch::default(), None);
+        let (only_length, begun, waiting, look, watch) = (false, false, None, None, Watch::default());
         Self {
             body,
             connection,
@@ -81,8 +86,8 @@ impl Streamed {
             only_length,
             begun,
             waiting,
+            look,
             watch,
-            over,
         }
     }
 
@@ -97,15 +102,30 @@ impl Streamed {
 impl Streamed {
     /// Why it ends while the upstream keeps us waiting, if it does.
     fn given_up(&mut self, cx: &mut Context<'_>) -> Option<BodyError> {
-        let over = self.over.get_or_insert_with(|| {
-            let standing = self.standing.clone();
-            Box::pin(async move { standing.over().await })
-        });
-        if over.as_mut().poll(cx).is_ready() {
-            return Some(BodyError::SessionEnded);
+        let now = Instant::now();
+        let stalled = *self.waiting.get_or_insert(now) + self.pool.terms().idle_timeout;
+        let mut look = *self.look.get_or_insert(now + LOOK);
+        while self.watch().poll(cx, || stalled.min(look)).is_ready() {
+            if self.standing.is_over() {
+                return Some(BodyError::SessionEnded);
+            }
+            let now = Instant::now();
+            if now >= stalled {
+                return Some(BodyError::Stalled);
+            }
+            look = now + LOOK;
+            self.look = Some(look);
         }
-        let due = *self.waiting.get_or_insert_with(Instant::now) + self.pool.terms().idle_timeout;
-        self.watch.poll(cx, || due).is_ready().then_some(BodyError::Stalled)
+        None
+    }
+
+    /// The connection's: a timer for each answer would cost more than all else that is done for it.
+    fn watch(&mut self) -> &mut Watch {
+        match &mut self.connection {
+            Some(Connection::Own(own)) => &mut own.watch,
+            Some(Connection::Stream(stream)) => &mut stream.watch,
+            None => &mut self.watch,
+        }
     }
 
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::connection::LONGEST_HEAD;
 use super::upload::Upload;
+use super::watch::Watch;
 
 /// Requests on one connection at once, where the upstream allows as many.
 const MOST_STREAMS: usize = 100;
@@ -114,34 +115,38 @@ impl Link {
     /// A stream of it.
     pub(super) fn stream(&self) -> Stream {
         self.0.open.set(self.0.open.get() + 1);
-        Stream(self.clone())
+        Stream { link: self.clone(), watch: Watch::default() }
     }
 }
 
 /// One stream of a connection, counted for as long as it is held.
 #[derive(Debug)]
-pub(super) struct Stream(Link);
+pub(super) struct Stream {
+    link: Link,
+    /// For its answer.
+    pub(super) watch: Watch,
+}
 
 impl Stream {
     /// What sends a request on it.
     pub(super) fn sender(&self) -> SendRequest<Upload> {
-        self.0.0.sender.clone()
+        self.link.0.sender.clone()
     }
 
     /// Notes that the upstream has answered.
     pub(super) fn note_answer(&self) {
-        self.0.0.answered.set(true);
+        self.link.0.answered.set(true);
     }
 
     /// The scheme of its requests.
     pub(super) fn scheme(&self) -> Scheme {
-        self.0.0.scheme.clone()
+        self.link.0.scheme.clone()
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let link = &*self.0.0;
+        let link = &*self.link.0;
         link.open.set(link.open.get() - 1);
         link.used.set(Instant::now());
     }

@@ -138,7 +138,7 @@ async fn on_own(
 
 async fn on_stream(
     pool: &SharedPool,
-    stream: Stream,
+    mut stream: Stream,
     slot: &mut Option<Request<Upload>>,
     upload: Option<&Progress>,
 ) -> Result<Sent, UpstreamError> {
@@ -155,10 +155,9 @@ async fn on_stream(
     let mut sender = stream.sender();
     let mut sending = pin!(sender.try_send_request(request));
     let patience = Patience { sent: Instant::now(), terms: pool.terms(), upload };
-    let mut watch = Watch::default();
     let answered = poll_fn(|cx| match sending.as_mut().poll(cx) {
         Poll::Ready(answered) => Poll::Ready(Ok(answered)),
-        Poll::Pending => patience.poll(cx, &mut watch).map(Err),
+        Poll::Pending => patience.poll(cx, &mut stream.watch).map(Err),
     });
     let mut refused = match answered.await {
         Err(late) => return Err(UpstreamError::Timeout(pool.upstream().to_string(), late)),

@@ -41,6 +41,14 @@ impl Standing {
         }
     }
 
+    /// Whether it is over, by its timeouts too.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Session(session, clock) => session.judge(clock.now()).is_err(),
+            Self::Open => false,
+        }
+    }
+
     /// Whose session it is.
     pub(super) fn user(&self) -> Option<&UserName> {
         match self {

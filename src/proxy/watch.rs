@@ -5,8 +5,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A timer that is set when it is first needed, and set again when it fires too early. It belongs to a connection, not
-/// to a request: putting a timer up and taking it down for each request costs more than all else that is done for it.
+/// A timer that is set when it is first needed, and set again when it fires too early. It belongs to a connection, or
+/// to what is rarer than requests, such as a body that its client keeps us waiting for: putting a timer up and taking it
+/// down for each request costs more than all else that is done for it.
 #[derive(Debug, Default)]
 pub(super) struct Watch(Option<Pin<Box<Sleep>>>);
 
