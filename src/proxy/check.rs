@@ -53,7 +53,10 @@ async fn ask(application: &Application, place: usize, check: &HealthCheck) -> Re
         .map_err(|error| error.to_string())?;
     let mut request = Request::new(Upload::NONE);
     *request.uri_mut() = check.path.clone();
-    let host = HeaderValue::try_from(&application.route.host).map_err(|error| error.to_string())?;
+    let host = match &application.route.host_header {
+        Some(host) => host.clone(),
+        None => HeaderValue::try_from(&application.route.host).map_err(|error| error.to_string())?,
+    };
     request.headers_mut().insert(header::HOST, host);
     request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("vestibule"));
     let answer = match opened {

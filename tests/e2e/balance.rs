@@ -112,7 +112,7 @@ async fn the_one_with_the_fewest_requests_is_asked() {
 #[tokio::test]
 async fn checks_find_out_before_people_do() {
     let (one, two) = (Upstream::start().await, Upstream::start().await);
-    let checked = "health_path = \"/health?deep\"\nhealth_interval = \"1s\"\nhealth_timeout = \"1s\"";
+    let checked = "health_path = \"/health?deep\"\nhealth_interval = \"1s\"\nhealth_timeout = \"1s\"\nhost_header = \"app.internal\"";
     let mut visit = Visit::new(&route("/x", &[one.address, two.address], checked), &[]).await;
     let up = |upstream: &Upstream, up: u8| {
         format!(
@@ -139,7 +139,7 @@ async fn checks_find_out_before_people_do() {
     assert_eq!((asked(&one), asked(&two)), (0, 6));
     let check =
         two.requests().into_iter().find(|head| head.starts_with("GET /health?deep HTTP/1.1\r\n")).unwrap();
-    assert_eq!(field(&check, "host"), Some("127.0.0.1"));
+    assert_eq!(field(&check, "host"), Some("app.internal"));
     assert_eq!(field(&check, "x-forwarded-user"), None, "nobody's request");
 
     // Nothing works: nobody is asked, and people are told when to come back.
