@@ -7,6 +7,7 @@ pub mod framing;
 pub mod hop_by_hop;
 pub mod identity;
 pub mod kind;
+pub mod list;
 pub mod method_override;
 pub mod origin;
 pub mod path;

@@ -47,7 +47,7 @@ use crate::domain::policy::{Permit, Proof};
 use crate::domain::time::Timestamp;
 use crate::message::rewrite::{self, Typed};
 use crate::message::session_cookie::Names;
-use crate::message::{forwarded, hop_by_hop, identity, method_override, trailers};
+use crate::message::{forwarded, hop_by_hop, identity, list, method_override, trailers};
 use application::Application;
 use balance::Pools;
 use body::Streamed;
@@ -307,9 +307,7 @@ fn pin(route: &Route, permit: &Permit<Proved>, arrival: &Arrival) -> Option<Pin>
 
 /// Whether the upstream closes its connection after this answer.
 fn ends_connection(answer: &Response<Incoming>, answered: &Answered) -> bool {
-    let fields = answer.headers().get_all(header::CONNECTION).iter().filter_map(|field| field.to_str().ok());
-    let mut options = fields.flat_map(|field| field.split(','));
-    answered.connection.is_none() || options.any(|option| option.trim().eq_ignore_ascii_case("close"))
+    answered.connection.is_none() || list::has(answer.headers(), &header::CONNECTION, "close")
 }
 
 /// Whether a request may have its body; the gate it comes through when its sender waits.

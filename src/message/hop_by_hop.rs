@@ -3,6 +3,8 @@
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName};
 
+use super::list;
+
 /// Takes them out of a request, with everything `Connection` names.
 pub fn remove_from_request(headers: &mut HeaderMap) {
     remove(headers, |name| ends_here(name) || is_for_proxies(name));
@@ -39,12 +41,10 @@ fn remove(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
 
 /// What `Connection` names, less what carries the message itself: nobody may talk us out of a host or a length.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let fields = headers.get_all(header::CONNECTION).iter();
-    // Every other upstream says this, and the field of that name goes anyway.
-    let fields = fields.filter(|field| !field.as_bytes().eq_ignore_ascii_case(b"keep-alive"));
-    let names = fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(','));
-    names
-        .filter_map(|name| name.trim().parse().ok())
+    // Every other upstream says `keep-alive`, and the field of that name goes anyway.
+    list::items(headers, &header::CONNECTION)
+        .filter(|name| !name.eq_ignore_ascii_case("keep-alive"))
+        .filter_map(|name| name.parse().ok())
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::COOKIE)
         .collect()
 }

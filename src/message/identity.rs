@@ -62,7 +62,8 @@ const TAKEN: [&str; 10] = [
     "x-real-ip",
 ];
 
-fn is_ours(name: &str, more: &[HeaderName]) -> bool {
+/// Whether a name is, in some spelling, that of a field which we set ourselves or do not pass on.
+pub(super) fn is_ours(name: &str, more: &[HeaderName]) -> bool {
     // Most fields begin with other letters.
     let forwarded = name.starts_with(['x', 'X', 'f', 'F'])
         && (starts_with(name, "x-forwarded-")
@@ -83,11 +84,6 @@ pub(super) fn same(name: &str, ours: &str) -> bool {
 fn starts_with(name: &str, ours: &str) -> bool {
     let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
     name.len() >= ours.len() && name.bytes().zip(ours.bytes()).all(|(a, b)| fold(a) == fold(b))
-}
-
-/// Whether a name is, in some spelling, that of a field which we set ourselves or do not pass on.
-pub(super) fn is_identity(name: &str, more: &[HeaderName]) -> bool {
-    is_ours(name, more)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use hyper::header::{ACCEPT, HeaderName};
 use hyper::{HeaderMap, Method};
 
+use super::list;
+
 /// Who waits for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -32,8 +34,7 @@ pub fn kind(method: &Method, headers: &HeaderMap) -> Kind {
 }
 
 fn accepts_html(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|field| field.to_str().ok());
-    accepted.flat_map(|field| field.split(',')).any(|range| {
+    list::items(headers, &ACCEPT).any(|range| {
         let media = range.split(';').next().unwrap_or_default().trim();
         media.eq_ignore_ascii_case("text/html") || media.eq_ignore_ascii_case("application/xhtml+xml")
     })

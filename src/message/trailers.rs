@@ -4,7 +4,7 @@
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 
-use super::{identity, method_override};
+use super::{identity, list, method_override};
 
 /// Takes out of trailers what may not be there. `identity` are fields that carry a user's name, beside ours.
 pub fn clean(trailers: &mut HeaderMap, identity: &[HeaderName]) {
@@ -17,9 +17,7 @@ pub fn clean(trailers: &mut HeaderMap, identity: &[HeaderName]) {
 
 /// The trailers that a message announces, less those that may not be there (RFC 9110 section 6.6.2).
 pub fn announced(headers: &HeaderMap, identity: &[HeaderName]) -> Option<HeaderValue> {
-    let fields = headers.get_all(header::TRAILER).iter().filter_map(|field| field.to_str().ok());
-    let names =
-        fields.flat_map(|field| field.split(',')).filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    let names = list::items(headers, &header::TRAILER).filter_map(|name| name.parse::<HeaderName>().ok());
     let names: Vec<_> = names.filter(|name| is_allowed(name, identity)).collect();
     let list = names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
     (!list.is_empty()).then(|| HeaderValue::try_from(list).expect("names are visible characters"))
@@ -27,8 +25,7 @@ pub fn announced(headers: &HeaderMap, identity: &[HeaderName]) -> Option<HeaderV
 
 /// Whether the sender of a request takes trailers in the answer (RFC 9110 section 10.1.4).
 pub fn are_taken(headers: &HeaderMap) -> bool {
-    let fields = headers.get_all(header::TE).iter().filter_map(|field| field.to_str().ok());
-    fields.flat_map(|field| field.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+    list::has(headers, &header::TE, "trailers")
 }
 
 /// Asks an HTTP/1.1 upstream for trailers; the client's own field for it ended at this hop.
@@ -38,7 +35,7 @@ pub fn ask(headers: &mut HeaderMap) {
 }
 
 fn is_allowed(name: &HeaderName, identity: &[HeaderName]) -> bool {
-    !steers(name) && !identity::is_identity(name.as_str(), identity)
+    !steers(name) && !identity::is_ours(name.as_str(), identity)
 }
 
 /// Whether a field frames, routes or describes a message, or carries credentials or another method: it is never one

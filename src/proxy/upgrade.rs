@@ -17,6 +17,7 @@ use super::ClientConnection;
 use super::balance::UnderWay;
 use super::body::ReplyBody;
 use super::standing::Standing;
+use crate::message::list;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const BUFFER: usize = 16 * 1_024;
@@ -30,13 +31,8 @@ pub(super) fn wanted(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
         && request.version() == Version::HTTP_11
         && request.body().is_end_stream()
         && upgrade.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
-        && names_upgrade(headers);
+        && list::has(headers, &header::CONNECTION, "upgrade");
     wanted.then(|| hyper::upgrade::on(request))
-}
-
-fn names_upgrade(headers: &HeaderMap) -> bool {
-    let fields = headers.get_all(header::CONNECTION).iter().filter_map(|field| field.to_str().ok());
-    fields.flat_map(|field| field.split(',')).any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
 }
 
 /// Asks the upstream for the same; the client's own fields for it ended at this hop.
