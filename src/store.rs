@@ -3,7 +3,16 @@
 //! One narrow trait. Each method is one transaction named for its intent, so no caller ever reads, thinks and
 //! writes back. Not found is an answer, not an error.
 
+mod audit;
+mod challenges;
+mod keys;
+mod lines;
+mod rates;
+mod rows;
+mod sessions;
+mod spend;
 pub mod sqlite;
+mod users;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -3,16 +3,6 @@
 //! One thread writes and commits together what has queued up; another reads beside it. Nothing that an attacker
 //! could profit from forgetting is lost by a crash: `synchronous` is FULL.
 
-mod audit;
-mod challenges;
-mod keys;
-mod lines;
-mod rates;
-mod rows;
-mod sessions;
-mod spend;
-mod users;
-
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -28,6 +18,7 @@ use super::{
     About, Answer, Change, Conflict, Delivered, NewSession, NewUser, Opened, Recorded, Refused, Reservation,
     Spend, SpendStatus, Store, StoreError, StoredKey, UserChange, UserKey, Which,
 };
+use super::{audit, challenges, keys, lines, sessions, spend, users};
 use crate::domain::challenge::{Approval, Challenge, State, Subject};
 use crate::domain::channel::Channel;
 use crate::domain::event::Event;
