@@ -17,4 +17,5 @@ pub mod proxy;
 pub mod server;
 pub mod simulator;
 pub mod store;
+pub mod tls;
 pub mod verifier;

@@ -38,7 +38,6 @@ pub use body::ReplyBody;
 pub use http2::OnThisThread;
 pub use keepalive::KEEPALIVE;
 pub use pin::ClientConnection;
-pub use tls::TlsError;
 
 use crate::access::sessions::LiveSession;
 use crate::clock::Clock;

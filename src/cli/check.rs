@@ -10,8 +10,9 @@ use crate::app::{self, StartError};
 use crate::clock::SystemClock;
 use crate::config::{Problem, Purpose, Route, Settings};
 use crate::pages::Pages;
-use crate::proxy::{Applications, TlsError};
+use crate::proxy::Applications;
 use crate::server::tls;
+use crate::tls::TlsError;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

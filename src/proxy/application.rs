@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::health::{Change, Health};
 use super::places::Places;
-use super::tls::{Tls, TlsError};
+use super::tls::Tls;
 use crate::config::{Route, Upstream};
+use crate::tls::TlsError;
 
 /// What lies behind all routes. Made once: what can be wrong with it is found before anybody is served.
 #[derive(Clone, Debug)]
