@@ -23,18 +23,17 @@ use crate::access::sessions::Sessions;
 use crate::access::sign_in::{Parts, SignIn};
 use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Account, Listen, Provider, Settings};
+use crate::config::{Account, Listen, Place, Provider, Settings};
 use crate::crypto::{MasterKey, MasterKeyError};
 use crate::domain::phone::PhoneNumber;
 use crate::gateway::{BackOffice, Front, Site};
 use crate::message::session_cookie::Names;
 use crate::metrics::Metrics;
 use crate::pages::{Desk, Pages};
-use crate::proxy::{self, Applications, Proxy};
+use crate::proxy::{Applications, Proxy};
 use crate::server::addresses::Addresses;
 use crate::server::{front, listener, observe, tls};
-use crate::store::sqlite::Sqlite;
-use crate::store::{Store, StoreError};
+use crate::store::{OpenError, Store};
 use crate::verifier::Verifier;
 use crate::verifier::failover::Failover;
 use crate::verifier::lookup::Lookup;
@@ -53,7 +52,10 @@ pub enum StartError {
     MasterKey(#[from] MasterKeyError),
     /// The store cannot be used.
     #[error("store {0}: {1}")]
-    Store(String, StoreError),
+    Store(String, OpenError),
+    /// A secret of the store cannot be had.
+    #[error("{0}")]
+    Secret(String),
     /// The signing keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -65,7 +67,7 @@ pub enum StartError {
     Tls(#[from] tls::TlsError),
     /// TLS to an upstream cannot be spoken.
     #[error("route: {0}")]
-    Upstream(#[from] proxy::TlsError),
+    Upstream(#[from] crate::tls::TlsError),
     /// The provider's client cannot be made.
     #[error(
         "no HTTPS client for the provider: {0}; install the system's CA certificates (package ca-certificates)"
@@ -90,7 +92,7 @@ pub const NOT_A_KEY: &str = "no RSA private key in PEM (unencrypted, 2048 bits o
 #[derive(Debug)]
 pub struct State {
     /// The store.
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     /// The key its secrets rest under.
     pub master: Arc<MasterKey>,
 }
@@ -98,22 +100,40 @@ pub struct State {
 impl State {
     /// Opens, or makes, the state of a gateway.
     pub fn open(settings: &Settings) -> Result<Self, StartError> {
-        let directory = &settings.server.state_directory;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|error| StartError::StateDirectory(directory.display().to_string(), error))?;
-        let new = !settings.store.file.exists();
-        let master = Arc::new(MasterKey::open(directory, new)?);
-        let store = open_store(&settings.store.file)?;
-        Ok(Self { store, master })
+        let shared = settings.store.master_key.clone().map_err(StartError::Secret)?;
+        match (&settings.store.place, shared) {
+            (Place::Postgres(server), Some(master)) => {
+                server.password.as_ref().map_err(|text| StartError::Secret(text.clone()))?;
+                let store = Store::postgres(server);
+                let named = |error| StartError::Store(server_name(&server.server), error);
+                Ok(Self { store: store.map_err(named)?, master })
+            }
+            // The configuration does not read without one.
+            (Place::Postgres(_), None) => Err(StartError::Keys(KeysError::Sealed)),
+            (Place::Sqlite(file), shared) => {
+                let directory = &settings.server.state_directory;
+                make_directory(directory)
+                    .map_err(|error| StartError::StateDirectory(directory.display().to_string(), error))?;
+                let own = || MasterKey::open(directory, !file.exists()).map(Arc::new);
+                let master = shared.map_or_else(own, Ok)?;
+                let named = |error| StartError::Store(file.display().to_string(), OpenError::Store(error));
+                Ok(Self { store: Store::sqlite(file).map_err(named)?, master })
+            }
+        }
     }
 }
 
-fn open_store(file: &Path) -> Result<Arc<dyn Store>, StartError> {
-    let store = Sqlite::open(file).map_err(|error| StartError::Store(file.display().to_string(), error))?;
-    Ok(Arc::new(store))
+fn make_directory(directory: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// `postgres://HOST/DATABASE`, as far as the configuration says.
+fn server_name(server: &postgres::Config) -> String {
+    let host = server.get_hosts().first().map(|host| match host {
+        postgres::config::Host::Tcp(name) => name.clone(),
+        postgres::config::Host::Unix(path) => path.display().to_string(),
+    });
+    format!("postgres://{}/{}", host.unwrap_or_default(), server.get_dbname().unwrap_or_default())
 }
 
 /// The providers' clients, in the order of the configuration.

@@ -1,7 +1,5 @@
 //! One line in the log and one in the audit trail for everything worth reading, and a figure for monitors.
 
-use std::sync::Arc;
-
 use crate::domain::event::{Event, What};
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -9,13 +7,13 @@ use crate::store::Store;
 /// Writes all three.
 #[derive(Clone, Debug)]
 pub struct Audit {
-    store: Arc<dyn Store>,
+    store: Store,
     metrics: Metrics,
 }
 
 impl Audit {
     /// An audit trail in this store.
-    pub fn new(store: Arc<dyn Store>, metrics: Metrics) -> Self {
+    pub fn new(store: Store, metrics: Metrics) -> Self {
         Self { store, metrics }
     }
 

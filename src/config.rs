@@ -9,6 +9,7 @@ mod rule;
 mod secret;
 mod sections;
 mod spend;
+mod store;
 mod upstream;
 mod values;
 
@@ -20,12 +21,12 @@ pub use lookup::{Lookup, OnFailure};
 pub use provider::{Account, Credentials, Provider, Twilio, Vonage, VonageCredentials, VonageV1};
 pub use reader::Problem;
 pub use route::Route;
+pub use secret::Later;
 pub use sections::{
-    Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session, Store,
-    TlsFiles,
+    Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session, TlsFiles,
 };
-
 pub use spend::Spend;
+pub use store::{Place, Postgres, Store};
 pub use upstream::{Balance, HealthCheck, Http1, ProxyProtocol, Trust, Upstream, Upstreams};
 
 use reader::Document;
@@ -124,7 +125,7 @@ fn read(document: &Document<'_>) -> Option<Settings> {
         sections::challenge(&top.section("challenge"), host.as_deref(), providers.as_deref()),
         sections::session(&top.section("session")),
         sections::limits(&top.section("limits")),
-        sections::store(&top.section("store"), &state_directory),
+        store::store(&top.section("store"), &state_directory),
         sections::observe(&top.section("observe")),
         sections::log(&top.section("log")),
     );

@@ -94,8 +94,13 @@ impl MasterKey {
             return Err(MasterKeyError::Exposed { path });
         }
         let text = fs::read_to_string(&path).map_err(failed)?;
-        let bytes = STANDARD.decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        bytes.map(|bytes| Self::new(&bytes)).ok_or(MasterKeyError::Malformed { path })
+        Self::from_text(&text).ok_or(MasterKeyError::Malformed { path })
+    }
+
+    /// Reads 32 bytes in base64.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let bytes: [u8; 32] = STANDARD.decode(text.trim()).ok()?.try_into().ok()?;
+        Some(Self::new(&bytes))
     }
 
     /// Encrypts for the store; `context` must be the same when opening.

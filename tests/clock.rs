@@ -39,7 +39,7 @@ type Sent = Arc<Mutex<Vec<SentCode>>>;
 /// A gateway without its front.
 struct World {
     clock: Arc<ManualClock>,
-    store: Arc<dyn Store>,
+    store: Store,
     sessions: Arc<Sessions>,
     keys: Arc<Keys>,
     sign_in: SignIn,

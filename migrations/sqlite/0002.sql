@@ -14,7 +14,7 @@ ALTER TABLE challenge ADD COLUMN landline INTEGER NOT NULL DEFAULT 0;
 -- The provider was told to forget the code after its time.
 ALTER TABLE challenge ADD COLUMN released INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX challenge_to_release ON challenge (expires_at)
-    WHERE released = 0 AND handle IS NOT NULL AND state IN ('open', 'cancelled', 'exhausted');
+    WHERE NOT released AND handle IS NOT NULL AND state IN ('open', 'cancelled', 'exhausted');
 CREATE INDEX challenge_by_reference ON challenge (reference);
 
 -- Codes that no challenge holds any more: another provider sent since, or the word came too late.
@@ -68,3 +68,21 @@ CREATE TABLE line (
 
 -- The session that the same browser had before, of the same user: it ends with this one.
 ALTER TABLE session ADD COLUMN follows TEXT;
+
+-- The number of the newest change: numbers are given in the order in which changes are seen.
+CREATE TABLE last_change (
+    number INTEGER NOT NULL
+) STRICT;
+INSERT INTO last_change SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0);
+
+-- What was counted at one moment stands in one row.
+CREATE TABLE counted (
+    key   TEXT    NOT NULL,
+    at    INTEGER NOT NULL,
+    times INTEGER NOT NULL,
+    PRIMARY KEY (key, at)
+) STRICT, WITHOUT ROWID;
+INSERT INTO counted SELECT key, at, count(*) FROM spend GROUP BY key, at;
+DROP TABLE spend;
+ALTER TABLE counted RENAME TO spend;
+CREATE INDEX spend_by_time ON spend (at);

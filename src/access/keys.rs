@@ -11,7 +11,7 @@ use crate::store::{Store, StoreError, StoredKey};
 /// The keys that sign and open session tokens.
 #[derive(Debug)]
 pub struct Keys {
-    store: Arc<dyn Store>,
+    store: Store,
     master: Arc<MasterKey>,
     keyring: RwLock<Arc<Keyring>>,
 }
@@ -33,13 +33,9 @@ const CONTEXT: &str = "signing_key";
 
 impl Keys {
     /// Reads the keys, making the first when there is none.
-    pub async fn open(
-        store: Arc<dyn Store>,
-        master: Arc<MasterKey>,
-        clock: &dyn Clock,
-    ) -> Result<Self, KeysError> {
+    pub async fn open(store: Store, master: Arc<MasterKey>, clock: &dyn Clock) -> Result<Self, KeysError> {
         store.add_signing_key(fresh(&master, clock.now()), true).await?;
-        let keyring = RwLock::new(Arc::new(read(&*store, &master).await?));
+        let keyring = RwLock::new(Arc::new(read(&store, &master).await?));
         Ok(Self { store, master, keyring })
     }
 
@@ -50,14 +46,14 @@ impl Keys {
 
     /// Reads the keys again; what cannot be read leaves the keyring as it was.
     pub async fn reload(&self) -> Result<(), KeysError> {
-        let keyring = Arc::new(read(&*self.store, &self.master).await?);
+        let keyring = Arc::new(read(&self.store, &self.master).await?);
         *self.keyring.write().expect("nobody panics while holding it") = keyring;
         Ok(())
     }
 }
 
 /// Adds a key that signs from now on; tokens of older ones stay good. Its name.
-pub async fn rotate(store: &dyn Store, master: &MasterKey, now: Timestamp) -> Result<String, StoreError> {
+pub async fn rotate(store: &Store, master: &MasterKey, now: Timestamp) -> Result<String, StoreError> {
     let key = fresh(master, now);
     let kid = key.kid.clone();
     store.add_signing_key(key, false).await?;
@@ -70,7 +66,7 @@ fn fresh(master: &MasterKey, now: Timestamp) -> StoredKey {
     StoredKey { kid, sealed, created_at: now, retired_at: None }
 }
 
-async fn read(store: &dyn Store, master: &MasterKey) -> Result<Keyring, KeysError> {
+async fn read(store: &Store, master: &MasterKey) -> Result<Keyring, KeysError> {
     let open = |key: StoredKey| {
         let secret: [u8; 32] = master.unseal(CONTEXT, &key.sealed)?.try_into().ok()?;
         Some(SigningKey::new(key.kid, &secret, key.created_at, key.retired_at.is_some()))

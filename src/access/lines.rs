@@ -20,7 +20,7 @@ use crate::verifier::lookup::{Learned, Lookup};
 /// Knows lines.
 #[derive(Debug)]
 pub struct Lines {
-    store: Arc<dyn Store>,
+    store: Store,
     master: Arc<MasterKey>,
     /// Who is asked, and under which settings; nobody unless it is configured.
     lookup: Option<(Lookup, config::Lookup)>,
@@ -64,11 +64,7 @@ const IN_VAIN_LASTS: Duration = Duration::from_secs(3_600);
 
 impl Lines {
     /// Lines as far as anybody is asked about them.
-    pub fn new(
-        store: Arc<dyn Store>,
-        master: Arc<MasterKey>,
-        lookup: Option<(Lookup, config::Lookup)>,
-    ) -> Self {
+    pub fn new(store: Store, master: Arc<MasterKey>, lookup: Option<(Lookup, config::Lookup)>) -> Self {
         Self { store, master, lookup, pace: Pace::default(), fails: AtomicBool::default() }
     }
 

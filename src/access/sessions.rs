@@ -133,7 +133,7 @@ const fn decode(end: u8) -> SessionEnd {
 /// All sessions in use, and the store behind them.
 #[derive(Debug)]
 pub struct Sessions {
-    store: Arc<dyn Store>,
+    store: Store,
     idle_timeout: Duration,
     live: Mutex<HashMap<SessionId, Arc<LiveSession>>>,
     /// Grows with every change heard of, so that a record read before it is not taken for the truth after it.
@@ -142,7 +142,7 @@ pub struct Sessions {
 
 impl Sessions {
     /// No session in use yet.
-    pub fn new(store: Arc<dyn Store>, idle_timeout: Duration) -> Self {
+    pub fn new(store: Store, idle_timeout: Duration) -> Self {
         Self { store, idle_timeout, live: Mutex::default(), heard: AtomicU64::new(0) }
     }
 

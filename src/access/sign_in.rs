@@ -63,7 +63,7 @@ pub struct SignIn {
 #[derive(Debug)]
 pub struct Parts {
     /// Remembers.
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     /// Send and check codes.
     pub failover: Arc<Failover>,
     /// Tells the time.

@@ -19,7 +19,7 @@ use crate::store::{Reservation, Spend, Store, StoreError};
 /// Stops messages.
 #[derive(Debug)]
 pub struct SpendGuard {
-    store: Arc<dyn Store>,
+    store: Store,
     master: Arc<MasterKey>,
     settings: config::Spend,
     /// What each client network typed last.
@@ -37,7 +37,7 @@ const ALARM_EVERY: Duration = Duration::from_secs(60);
 
 impl SpendGuard {
     /// A guard under these settings.
-    pub fn new(store: Arc<dyn Store>, master: Arc<MasterKey>, settings: config::Spend) -> Self {
+    pub fn new(store: Store, master: Arc<MasterKey>, settings: config::Spend) -> Self {
         Self { store, master, settings, sequences: Mutex::default(), alarms: Mutex::default() }
     }
 

@@ -25,7 +25,7 @@ const FULL_BATCH: usize = 1_000;
 
 /// What the household looks after.
 pub(super) struct Household {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Store,
     pub(super) sessions: Arc<Sessions>,
     pub(super) keys: Arc<Keys>,
     pub(super) desk: Arc<Desk>,
@@ -75,7 +75,7 @@ pub(super) fn keep_house(office: &Handle, household: Household, settings: &Setti
 }
 
 /// Reads on from the last change it knows of. A store that fails is asked again: nothing is missed meanwhile.
-async fn listen_for_changes(store: Arc<dyn Store>, sessions: Arc<Sessions>, keys: Arc<Keys>, mut known: i64) {
+async fn listen_for_changes(store: Store, sessions: Arc<Sessions>, keys: Arc<Keys>, mut known: i64) {
     let mut ticks = tokio::time::interval(LISTEN_EVERY);
     let mut reload_keys = false;
     loop {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::state::Work;
 use super::{Common, Failure, output};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Purpose, Route, Settings};
+use crate::config::{Place, Purpose, Route, Settings};
 use crate::domain::policy::{Access, Cause, Decision, Policy, Proof, Reason, Rule};
 use crate::domain::session::SessionEnd;
 use crate::domain::time::{Short, Timestamp, parse_duration};
@@ -98,8 +98,9 @@ fn request(args: &Args, settings: &Settings) -> Result<Request<()>, Failure> {
 fn session(args: &Args, settings: &Settings) -> Result<Result<Somebody, Cause>, Failure> {
     let Some(name) = args.user.clone() else { return Ok(Err(Cause::NoSession)) };
     // Opening would make one; a question changes nothing.
-    let file = &settings.store.file;
-    if matches!(file.try_exists(), Ok(false)) {
+    if let Place::Sqlite(file) = &settings.store.place
+        && matches!(file.try_exists(), Ok(false))
+    {
         let text =
             format!("there is no store yet at {}; add people with: vestibule user add", file.display());
         return Err(Failure::Runtime(text));

@@ -33,8 +33,8 @@ impl Work {
         Ok(self.runtime.block_on(answer)?)
     }
 
-    pub(super) fn store(&self) -> &dyn Store {
-        &*self.state.store
+    pub(super) fn store(&self) -> &Store {
+        &self.state.store
     }
 
     pub(super) fn now(&self) -> Timestamp {

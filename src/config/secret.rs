@@ -27,6 +27,26 @@ pub(super) fn secret(section: &Section<'_>, key: &'static str) -> Option<SecretS
     }
 }
 
+/// A secret that only some commands need: what is wrong with it, in words, is told to whoever needs it.
+pub type Later<T> = Result<T, String>;
+
+/// Reads a secret of the store, which commands need too. To run the gateway it must be there; beside one, only for those
+/// commands that open the store.
+pub(super) fn later(section: &Section<'_>, key: &'static str) -> Later<Option<SecretString>> {
+    let place = section.value(key, |value| place(value).ok_or_else(|| INLINE.to_owned()));
+    let Some(place) = place else { return Ok(None) };
+    let read = place.read().and_then(|secret| match secret.trim() {
+        "" => Err("the secret is empty; put it where the configuration points".to_owned()),
+        secret => Ok(secret.into()),
+    });
+    if let Err(text) = &read
+        && section.purpose() == Purpose::Serve
+    {
+        section.problem(key, text);
+    }
+    read.map(Some).map_err(|text| format!("store.{key}: {text}"))
+}
+
 /// Where a secret is kept.
 enum Place {
     Credential(String),

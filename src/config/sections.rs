@@ -1,8 +1,8 @@
-//! The sections that stand once: server, challenge, session, limits, store, observe, log.
+//! The sections that stand once: server, challenge, session, limits, observe, log.
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -178,13 +178,6 @@ pub struct Limits {
     pub checks_per_challenge: Rate,
     /// Codes typed, by client address.
     pub checks_per_address: Rate,
-}
-
-/// `[store]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
-    /// The SQLite file.
-    pub file: PathBuf,
 }
 
 /// `[observe]`
@@ -372,17 +365,6 @@ pub(super) fn limits(section: &Section<'_>) -> Option<Limits> {
     };
     section.finish();
     Some(limits)
-}
-
-pub(super) fn store(section: &Section<'_>, state_directory: &Path) -> Option<Store> {
-    let file = section.value("url", |value| {
-        let text = value.as_str().unwrap_or_default();
-        let path = text.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-        let wrong = "not a store of this version; write \"sqlite:/var/lib/vestibule/vestibule.db\"";
-        path.map(PathBuf::from).ok_or_else(|| wrong.to_owned())
-    });
-    section.finish();
-    Some(Store { file: file.unwrap_or_else(|| state_directory.join("vestibule.db")) })
 }
 
 pub(super) fn observe(section: &Section<'_>) -> Option<Observe> {

@@ -238,7 +238,7 @@ fn each_mistake_has_its_reason_and_remedy() {
             "session.idle_timeout: longer than absolute_timeout",
         ),
         (with("[session]\nidle_timeout = 60\n"), "session.idle_timeout: not a duration"),
-        (with("[store]\nurl = \"mysql://x\"\n"), "store.url: not a store of this version"),
+        (with("[store]\nurl = \"mysql://x\"\n"), "store.url: no store; write"),
         (with("[challenge]\ndefault_region = \"Germany\"\n"), "challenge.default_region: not a country"),
         (with("[challenge]\nbrand = \"12345\"\n"), "challenge.brand: does not fit"),
         (
@@ -523,7 +523,8 @@ fn the_example_names_every_key_with_its_default() {
     assert_eq!(settings.challenge.channels, as_it_stands.challenge.channels);
     assert_eq!(settings.challenge.identify_by, as_it_stands.challenge.identify_by);
     assert_eq!(settings.observe.listen, as_it_stands.observe.listen);
-    assert_eq!(settings.store, as_it_stands.store);
+    assert!(matches!(&as_it_stands.store.place, Place::Sqlite(file) if file.ends_with("vestibule.db")));
+    assert!(matches!(&settings.store.place, Place::Postgres(server) if server.connections == 8));
     assert_eq!(settings.log.level, as_it_stands.log.level);
 }
 
@@ -546,7 +547,9 @@ fn uncommented(text: &str) -> String {
     // The reader wants an existing directory for templates; any will do.
     let text: String = text.lines().map(|line| switch(line) + "\n").collect();
     let text = text.replace("[challenge]\n", "[challenge]\ntemplates = \"/\"\n");
-    // Some keys are for TLS only.
+    // Some keys are for PostgreSQL only, some for TLS.
+    let text =
+        text.replace("\"sqlite:/var/lib/vestibule/vestibule.db\"", "\"postgres://vestibule@db/vestibule\"");
     text.replace("[\"http://127.0.0.1:8080\"]", "[\"https://127.0.0.1:8443\"]")
 }
 
@@ -635,5 +638,46 @@ fn a_rule_that_opens_everything_says_so_in_one_way_only() {
         "paths = [\"/x\"]",
     ] {
         assert_eq!(with(&format!("[[route.rule]]\naccess = \"allow\"\n{meant}\n")), "", "{meant}");
+    }
+}
+
+#[test]
+fn a_store_that_would_not_work_is_a_problem() {
+    for (store, expected) in [
+        ("url = \"mysql://db/vestibule\"", "no store; write \"sqlite:"),
+        ("url = \"sqlite:\"", "no store; write \"sqlite:"),
+        ("url = \"postgres://vestibule:secret@db/vestibule\"", "a password is named, never written here"),
+        ("url = \"postgres://db/vestibule\"", "says not all of user, host and database"),
+        ("url = \"postgres://v@db/vestibule?sslmod=disable\"", "not a URL of PostgreSQL"),
+        ("url = \"postgres://v@db/vestibule\"", "store.master_key: missing; gateways that share a store"),
+        ("password = { env = \"HOME\" }", "for PostgreSQL only"),
+        ("connections = 3", "for PostgreSQL only"),
+        ("master_key = { env = \"HOME\" }", "no 32 bytes in base64; make a key with: openssl"),
+        ("url = \"postgres://v@db/v\"\nconnections = 0", "none is too few"),
+        ("certificate = \"/nonexistent.pem\"", "store.private_key: missing"),
+    ] {
+        let said = with(&format!("[store]\n{store}\n"));
+        assert!(said.contains(expected), "{store}: {said}");
+        assert!(!said.contains("secret@"), "{said}");
+    }
+}
+
+#[test]
+fn nothing_of_the_store_leaves_this_machine_in_the_clear_unasked() {
+    for (url, encrypted) in [
+        ("postgres://v@db.example.com/v", true),
+        ("postgres://v@192.0.2.1/v", true),
+        ("postgres://v@127.0.0.1/v", false),
+        ("postgres://v@localhost/v", false),
+        ("postgres://v@%2Frun%2Fpostgresql/v", false),
+        ("postgres://v@localhost/v?sslmode=require", true),
+        ("postgres://v@db.example.com/v?sslmode=disable", false),
+        ("postgres://v@localhost,db.example.com/v", true),
+    ] {
+        let text = format!("{GOOD}\n[store]\nurl = \"{url}\"\nmaster_key = {{ env = \"X\" }}\n");
+        let settings = Settings::parse(&text, Purpose::Administer).unwrap();
+        let Place::Postgres(server) = &settings.store.place else { panic!("{url}") };
+        assert_eq!(server.encrypted, encrypted, "{url}");
+        assert!(settings.store.master_key.is_err(), "there is no such variable");
     }
 }

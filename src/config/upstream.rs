@@ -272,7 +272,7 @@ pub(super) fn upstreams(section: &Section<'_>, forwards: bool, listen: &[Listen]
             }
         }
     }
-    let trust = trust(section);
+    let trust = trust(section, ["upstream_ca", "upstream_certificate", "upstream_key"]);
     let connect_timeout = duration(section, "connect_timeout", Duration::from_secs(5));
     let response_timeout = duration(section, "response_timeout", Duration::from_secs(60));
     let idle_timeout = duration(section, "idle_timeout", Duration::from_secs(300));
@@ -338,19 +338,18 @@ fn health(section: &Section<'_>) -> Option<HealthCheck> {
     Some(HealthCheck { path: path?, interval, timeout })
 }
 
-fn trust(section: &Section<'_>) -> Trust {
-    let authorities = section.readable("upstream_ca");
-    let certificate = section.readable("upstream_certificate");
-    let private_key = section.readable("upstream_key");
-    let identity = match (certificate, private_key) {
+/// Whom to trust and who we are, by the keys that stand for authorities, our certificate and its key.
+pub(super) fn trust(section: &Section<'_>, [ca, certificate_key, key_key]: [&'static str; 3]) -> Trust {
+    let authorities = section.readable(ca);
+    let identity = match (section.readable(certificate_key), section.readable(key_key)) {
         (Some(certificate), Some(private_key)) => Some(TlsFiles { certificate, private_key }),
         (None, None) => None,
         (Some(_), None) => {
-            section.problem("upstream_key", "missing; write the path of the certificate's key, PEM");
+            section.problem(key_key, "missing; write the path of the certificate's key, PEM");
             None
         }
         (None, Some(_)) => {
-            section.problem("upstream_certificate", "missing; write the path of the key's certificate, PEM");
+            section.problem(certificate_key, "missing; write the path of the key's certificate, PEM");
             None
         }
     };

@@ -27,7 +27,7 @@ use crate::verifier::failover::Failover;
 #[derive(Debug)]
 pub struct Observed {
     /// Whether it can be written.
-    pub store: Arc<dyn Store>,
+    pub store: Store,
     /// Which providers are asked.
     pub failover: Arc<Failover>,
     /// Which upstreams get requests.

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use rusqlite::{Transaction, params};
-
 use super::rates::spend;
-use super::rows::{all, challenge, one, parse, user};
+use super::rows::{challenge, parse, user};
+use super::sql::{Lock, Row, Transaction, values};
 use crate::domain::challenge::{Approval, Challenge, State, Subject};
 use crate::domain::channel::Channel;
 use crate::domain::id::{ChallengeId, Reference};
@@ -16,24 +15,36 @@ use crate::domain::time::Timestamp;
 use crate::domain::user::{UserId, UserName};
 use crate::store::{Delivered, NewSession, Opened, Refused, Spend, StoreError};
 
-pub(super) fn find(t: &Transaction<'_>, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
-    one(&mut t.prepare_cached("SELECT * FROM challenge WHERE id = ?")?, [id.to_string()], challenge)
+pub(super) fn find(t: &mut dyn Transaction, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
+    t.one("SELECT * FROM challenge WHERE id = ?", values![id.to_string()], challenge)
 }
 
-pub(super) fn of(t: &Transaction<'_>, reference: Reference) -> Result<Vec<Challenge>, StoreError> {
+/// The challenge as it is once nobody else works on its subject's.
+fn hold(t: &mut dyn Transaction, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
+    let statement = "SELECT subject FROM challenge WHERE id = ?";
+    let subject = t.one(statement, values![id.to_string()], |row| row.get("subject"))?;
+    let Some(subject) = subject.map(Subject::from_stored) else { return Ok(None) };
+    t.lock(&[Lock::Subject(&subject)])?;
+    find(t, id)
+}
+
+pub(super) fn of(t: &mut dyn Transaction, reference: Reference) -> Result<Vec<Challenge>, StoreError> {
     let statement = "SELECT * FROM challenge WHERE reference = ? ORDER BY created_at, sent_at";
-    all(&mut t.prepare_cached(statement)?, [reference.to_string()], challenge)
+    t.all(statement, values![reference.to_string()], challenge)
 }
 
 pub(super) fn open(
-    t: &Transaction<'_>,
-    mut new: Challenge,
+    t: &mut dyn Transaction,
+    new: &Challenge,
     spends: &[Spend],
     now: Timestamp,
 ) -> Result<Result<Opened, Duration>, StoreError> {
+    let counted = spends.iter().map(|spend| Lock::Spend(&spend.key));
+    t.lock(&counted.chain([Lock::Subject(&new.subject)]).collect::<Vec<_>>())?;
     if let Err(wait) = spend(t, spends, now)? {
         return Ok(Err(wait));
     }
+    let mut new = new.clone();
     // Who was shut out when it began and is let in now has no code to share.
     let newly_let_in = |earlier: &Challenge| earlier.user.is_none() && new.user.is_some();
     let shares = |earlier: &Challenge| earlier.shares_code(now) && !newly_let_in(earlier);
@@ -61,52 +72,55 @@ pub(super) fn open(
 }
 
 /// The subject's challenge whose code was sent last.
-fn newest(t: &Transaction<'_>, subject: &Subject) -> Result<Option<Challenge>, StoreError> {
+fn newest(t: &mut dyn Transaction, subject: &Subject) -> Result<Option<Challenge>, StoreError> {
     let statement = "SELECT * FROM challenge WHERE subject = ? AND state IN ('open', 'cancelled') \
                      ORDER BY sent_at DESC, state = 'open' DESC LIMIT 1";
-    one(&mut t.prepare_cached(statement)?, [subject.as_str()], challenge)
+    t.one(statement, values![subject.as_str()], challenge)
 }
 
-fn insert(t: &Transaction<'_>, c: &Challenge) -> Result<(), StoreError> {
+fn insert(t: &mut dyn Transaction, c: &Challenge) -> Result<(), StoreError> {
     let statement = "INSERT INTO challenge (id, reference, user_id, user_name, subject, recipient, return_to, channel, created_at, \
                      expires_at, sent_at, sends, checks, max_checks, code_length, state, delivery, prospect, provider, handle, last, \
                      landline) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    t.prepare_cached(statement)?.execute(params![
-        c.id.to_string(),
-        c.reference.to_string(),
-        c.user.map(|user| user.0),
-        c.user_name.as_ref().map(UserName::as_str),
-        c.subject.as_str(),
-        c.recipient,
-        c.return_to.as_str(),
-        c.channel.as_str(),
-        c.created_at.unix(),
-        c.expires_at.unix(),
-        c.sent_at.unix(),
-        c.sends,
-        c.checks,
-        c.max_checks,
-        c.code_length,
-        c.state.as_str(),
-        c.delivery.as_str(),
-        c.prospect.as_str(),
-        c.holder.as_ref().map(|holder| holder.provider.as_str()),
-        c.holder.as_ref().and_then(|holder| holder.handle.as_deref()),
-        c.last,
-        c.landline,
-    ])?;
+    t.execute(
+        statement,
+        values![
+            c.id.to_string(),
+            c.reference.to_string(),
+            c.user.map(|user| user.0),
+            c.user_name.as_ref().map(UserName::as_str),
+            c.subject.as_str(),
+            &c.recipient,
+            c.return_to.as_str(),
+            c.channel.as_str(),
+            c.created_at,
+            c.expires_at,
+            c.sent_at,
+            c.sends,
+            c.checks,
+            c.max_checks,
+            c.code_length,
+            c.state.as_str(),
+            c.delivery.as_str(),
+            c.prospect.as_str(),
+            c.holder.as_ref().map(|holder| holder.provider.as_str()),
+            c.holder.as_ref().and_then(|holder| holder.handle.as_deref()),
+            c.last,
+            c.landline,
+        ],
+    )?;
     Ok(())
 }
 
 pub(super) fn resend(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     id: ChallengeId,
     channel: Channel,
     pacing: Pacing,
     spends: &[Spend],
     now: Timestamp,
 ) -> Result<Result<Challenge, Refused>, StoreError> {
-    let Some(found) = find(t, id)? else { return Ok(Err(Refused::Unknown)) };
+    let Some(found) = hold(t, id)? else { return Ok(Err(Refused::Unknown)) };
     if let Err(closed) = found.usable(now) {
         return Ok(Err(Refused::Closed(closed)));
     }
@@ -120,20 +134,20 @@ pub(super) fn resend(
         return Ok(Err(Refused::TooOften(wait)));
     }
     if newest.ends_with(channel, now, pacing) {
-        let statement = format!("UPDATE challenge SET last = 1 WHERE {SAME_CODE}");
-        t.prepare_cached(&statement)?.execute([id.to_string()])?;
+        let statement = format!("UPDATE challenge SET last = TRUE WHERE {SAME_CODE}");
+        t.execute(&statement, values![id.to_string()])?;
     }
     let statement = "UPDATE challenge SET channel = ?, sent_at = ?, sends = ? WHERE id = ?";
     let (channel, sends) = (channel.as_str(), newest.sends + 1);
-    t.prepare_cached(statement)?.execute(params![channel, now.unix(), sends, id.to_string()])?;
+    t.execute(statement, values![channel, now, sends, id.to_string()])?;
     Ok(find(t, id)?.ok_or(Refused::Unknown))
 }
 
 /// The challenge as it would be had it been sent by itself what was last sent of its code.
-fn newest_sending(t: &Transaction<'_>, of: &Challenge) -> Result<Challenge, StoreError> {
+fn newest_sending(t: &mut dyn Transaction, of: &Challenge) -> Result<Challenge, StoreError> {
     let statement =
         format!("SELECT * FROM challenge WHERE {SAME_CODE} ORDER BY sent_at DESC, sends DESC LIMIT 1");
-    let newest = one(&mut t.prepare_cached(&statement)?, [of.id.to_string()], challenge)?;
+    let newest = t.one(&statement, values![of.id.to_string()], challenge)?;
     Ok(newest.map_or_else(
         || of.clone(),
         |newest| Challenge {
@@ -146,24 +160,27 @@ fn newest_sending(t: &Transaction<'_>, of: &Challenge) -> Result<Challenge, Stor
 }
 
 pub(super) fn record_delivery(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     id: ChallengeId,
     sent_at: Timestamp,
     delivered: &Delivered,
 ) -> Result<(), StoreError> {
-    let Some(found) = find(t, id)? else { return Ok(()) };
+    let Some(found) = hold(t, id)? else { return Ok(()) };
     if found.sent_at != sent_at {
         // One that was sent later has a word of its own.
         return orphan(t, delivered.holder.as_ref(), &found, found.sent_at + SETTLED);
     }
     let statement = "UPDATE challenge SET delivery = ?, prospect = ? \
                      WHERE subject = ? AND state = 'open' AND sent_at = ? AND prospect <> 'used'";
-    t.prepare_cached(statement)?.execute(params![
-        delivered.delivery.as_str(),
-        delivered.prospect.as_str(),
-        found.subject.as_str(),
-        found.sent_at.unix()
-    ])?;
+    t.execute(
+        statement,
+        values![
+            delivered.delivery.as_str(),
+            delivered.prospect.as_str(),
+            found.subject.as_str(),
+            found.sent_at
+        ],
+    )?;
     let Some(holder) = &delivered.holder else { return Ok(()) };
     if found.holder.as_ref() != Some(holder) {
         // Where the new name is not known it may be the old one.
@@ -173,18 +190,16 @@ pub(super) fn record_delivery(
         orphan(t, found.holder.as_ref(), &found, due)?;
     }
     let adopted = "DELETE FROM orphan WHERE provider = ? AND handle = ?";
-    t.prepare_cached(adopted)?.execute(params![holder.provider, holder.handle])?;
+    t.execute(adopted, values![&holder.provider, holder.handle.as_deref()])?;
     // All challenges of a code have one holder: the provider keeps one code for a number.
     let statement = format!(
-        "UPDATE challenge SET provider = ?2, handle = ?3, code_length = coalesce(?4, code_length), released = 0 \
+        "UPDATE challenge SET provider = ?2, handle = ?3, code_length = coalesce(?4, code_length), released = FALSE \
          WHERE {SAME_CODE}"
     );
-    t.prepare_cached(&statement)?.execute(params![
-        id.to_string(),
-        holder.provider,
-        holder.handle,
-        delivered.code_length
-    ])?;
+    t.execute(
+        &statement,
+        values![id.to_string(), &holder.provider, holder.handle.as_deref(), delivered.code_length],
+    )?;
     Ok(())
 }
 
@@ -193,7 +208,7 @@ const SETTLED: Duration = Duration::from_secs(60);
 
 /// Keeps a code that no challenge holds any more, to be cancelled when the provider lets it be.
 fn orphan(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     holder: Option<&Holder>,
     of: &Challenge,
     due: Timestamp,
@@ -201,63 +216,60 @@ fn orphan(
     let Some((holder, handle)) = holder.and_then(|holder| Some((holder, holder.handle.as_ref()?))) else {
         return Ok(());
     };
-    let statement = "INSERT OR IGNORE INTO orphan (provider, handle, reference, due_at) VALUES (?, ?, ?, ?)";
-    t.prepare_cached(statement)?.execute(params![
-        holder.provider,
-        handle,
-        of.reference.to_string(),
-        due.unix()
-    ])?;
+    let statement =
+        "INSERT INTO orphan (provider, handle, reference, due_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    t.execute(statement, values![&holder.provider, handle, of.reference.to_string(), due])?;
     Ok(())
 }
 
 pub(super) fn undo_sending(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     id: ChallengeId,
     before: Option<&Challenge>,
 ) -> Result<(), StoreError> {
+    if hold(t, id)?.is_none() {
+        return Ok(());
+    }
     let Some(before) = before else {
         let statement = "UPDATE challenge SET state = 'unsent' WHERE (subject, sent_at) = \
                          (SELECT subject, sent_at FROM challenge WHERE id = ?1) AND state = 'open' AND created_at >= sent_at";
-        t.prepare_cached(statement)?.execute([id.to_string()])?;
+        t.execute(statement, values![id.to_string()])?;
         return Ok(());
     };
     let joined = "UPDATE challenge SET state = 'unsent' WHERE (subject, sent_at) = \
                   (SELECT subject, sent_at FROM challenge WHERE id = ?1) \
                   AND id <> ?1 AND state = 'open' AND created_at >= sent_at";
-    t.prepare_cached(joined)?.execute([id.to_string()])?;
+    t.execute(joined, values![id.to_string()])?;
     let statement = "UPDATE challenge SET channel = ?, sent_at = ?, sends = ? WHERE id = ?";
-    t.prepare_cached(statement)?.execute(params![
-        before.channel.as_str(),
-        before.sent_at.unix(),
-        before.sends,
-        id.to_string()
-    ])?;
+    t.execute(statement, values![before.channel.as_str(), before.sent_at, before.sends, id.to_string()])?;
     let statement = format!("UPDATE challenge SET last = ?2 WHERE {SAME_CODE}");
-    t.prepare_cached(&statement)?.execute(params![id.to_string(), before.last])?;
+    t.execute(&statement, values![id.to_string(), before.last])?;
     Ok(())
 }
 
-pub(super) fn abandoned(t: &Transaction<'_>, now: Timestamp) -> Result<Vec<(Holder, Reference)>, StoreError> {
+pub(super) fn abandoned(
+    t: &mut dyn Transaction,
+    now: Timestamp,
+) -> Result<Vec<(Holder, Reference)>, StoreError> {
     // After half an hour the provider is done with it, too.
     let oldest = now - Duration::from_secs(1_800);
     let statement = "SELECT provider, handle, min(reference) AS reference FROM challenge \
-                     WHERE expires_at BETWEEN ?1 AND ?2 AND released = 0 AND handle IS NOT NULL \
+                     WHERE expires_at BETWEEN ?1 AND ?2 AND NOT released AND handle IS NOT NULL \
                      AND state IN ('open', 'cancelled', 'exhausted') GROUP BY provider, handle \
                      UNION SELECT provider, handle, reference FROM orphan WHERE due_at BETWEEN ?1 AND ?2 LIMIT 100";
-    let read = |row: &rusqlite::Row<'_>| {
+    let read = |row: &dyn Row| {
         let holder = Holder { provider: row.get("provider")?, handle: row.get("handle")? };
         Ok((holder, parse(row, "reference")?))
     };
-    all(&mut t.prepare_cached(statement)?, [oldest.unix(), now.unix()], read)
+    t.all(statement, values![oldest, now], read)
 }
 
-pub(super) fn release(t: &Transaction<'_>, holder: &Holder) -> Result<(), StoreError> {
-    let statement = "UPDATE challenge SET released = 1 WHERE released = 0 AND handle = ? AND provider = ? \
+pub(super) fn release(t: &mut dyn Transaction, holder: &Holder) -> Result<(), StoreError> {
+    let statement = "UPDATE challenge SET released = TRUE WHERE NOT released AND handle = ? AND provider = ? \
                      AND state IN ('open', 'cancelled', 'exhausted')";
-    t.prepare_cached(statement)?.execute(params![holder.handle, holder.provider])?;
+    t.execute(statement, values![holder.handle.as_deref(), &holder.provider])?;
     let statement = "DELETE FROM orphan WHERE handle = ? AND provider = ?";
-    t.prepare_cached(statement)?.execute(params![holder.handle, holder.provider])?;
+    t.execute(statement, values![holder.handle.as_deref(), &holder.provider])?;
     Ok(())
 }
 
@@ -267,12 +279,12 @@ const SAME_CODE: &str = "(subject, expires_at) = (SELECT subject, expires_at FRO
                          AND state IN ('open', 'cancelled')";
 
 pub(super) fn spend_check(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     id: ChallengeId,
     rate: Rate,
     now: Timestamp,
 ) -> Result<Result<Challenge, Refused>, StoreError> {
-    let Some(found) = find(t, id)? else { return Ok(Err(Refused::Unknown)) };
+    let Some(found) = hold(t, id)? else { return Ok(Err(Refused::Unknown)) };
     if let Err(closed) = found.usable(now) {
         return Ok(Err(Refused::Closed(closed)));
     }
@@ -285,72 +297,75 @@ pub(super) fn spend_check(
     }
     write_failures(t, &found.subject, failures.spend(now))?;
     let statement = format!("UPDATE challenge SET checks = checks + 1 WHERE {SAME_CODE}");
-    t.prepare_cached(&statement)?.execute([id.to_string()])?;
+    t.execute(&statement, values![id.to_string()])?;
     Ok(find(t, id)?.ok_or(Refused::Unknown))
 }
 
-pub(super) fn failures(t: &Transaction<'_>, subject: &Subject) -> Result<Failures, StoreError> {
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok(Failures { count: row.get("count")?, last_at: Timestamp::from_unix(row.get("last_at")?) })
-    };
-    let mut statement = t.prepare_cached("SELECT count, last_at FROM failure WHERE subject = ?")?;
-    Ok(one(&mut statement, [subject.as_str()], read)?.unwrap_or(Failures::NONE))
+pub(super) fn failures(t: &mut dyn Transaction, subject: &Subject) -> Result<Failures, StoreError> {
+    let read = |row: &dyn Row| Ok(Failures { count: row.get("count")?, last_at: row.get("last_at")? });
+    let statement = "SELECT count, last_at FROM failure WHERE subject = ?";
+    Ok(t.one(statement, values![subject.as_str()], read)?.unwrap_or(Failures::NONE))
 }
 
-fn write_failures(t: &Transaction<'_>, subject: &Subject, failures: Failures) -> Result<(), StoreError> {
+fn write_failures(t: &mut dyn Transaction, subject: &Subject, failures: Failures) -> Result<(), StoreError> {
     let statement = "INSERT INTO failure (subject, count, last_at) VALUES (?1, ?2, ?3) \
-                     ON CONFLICT (subject) DO UPDATE SET count = ?2, last_at = ?3";
-    t.prepare_cached(statement)?.execute(params![
-        subject.as_str(),
-        failures.count,
-        failures.last_at.unix()
-    ])?;
+                     ON CONFLICT (subject) DO UPDATE SET count = excluded.count, last_at = excluded.last_at";
+    t.execute(statement, values![subject.as_str(), failures.count, failures.last_at])?;
     Ok(())
 }
 
-pub(super) fn refund_failure(t: &Transaction<'_>, subject: &Subject) -> Result<(), StoreError> {
-    let statement = "UPDATE failure SET count = max(count - 1, 0) WHERE subject = ?";
-    t.prepare_cached(statement)?.execute([subject.as_str()])?;
+pub(super) fn refund_failure(t: &mut dyn Transaction, subject: &Subject) -> Result<(), StoreError> {
+    t.lock(&[Lock::Subject(subject)])?;
+    let statement = "UPDATE failure SET count = count - 1 WHERE subject = ? AND count > 0";
+    t.execute(statement, values![subject.as_str()])?;
     Ok(())
 }
 
-pub(super) fn close(t: &Transaction<'_>, id: ChallengeId, state: State) -> Result<bool, StoreError> {
+pub(super) fn cancel(t: &mut dyn Transaction, id: ChallengeId) -> Result<(), StoreError> {
+    hold(t, id)?;
+    close(t, id, State::Cancelled).map(drop)
+}
+
+fn close(t: &mut dyn Transaction, id: ChallengeId, state: State) -> Result<bool, StoreError> {
     let statement = "UPDATE challenge SET state = ? WHERE id = ? AND state = 'open'";
-    Ok(t.prepare_cached(statement)?.execute(params![state.as_str(), id.to_string()])? == 1)
+    Ok(t.execute(statement, values![state.as_str(), id.to_string()])? == 1)
 }
 
 /// Ends every challenge of a code without success.
-pub(super) fn use_up(t: &Transaction<'_>, id: ChallengeId) -> Result<(), StoreError> {
+pub(super) fn use_up(t: &mut dyn Transaction, id: ChallengeId) -> Result<(), StoreError> {
+    hold(t, id)?;
     let statement = format!("UPDATE challenge SET state = 'exhausted' WHERE {SAME_CODE}");
-    t.prepare_cached(&statement)?.execute([id.to_string()])?;
+    t.execute(&statement, values![id.to_string()])?;
     Ok(())
 }
 
 /// The time of a code is over, but who proved to have it a moment ago may still come in: it stays open.
-pub(super) fn expire(t: &Transaction<'_>, id: ChallengeId, now: Timestamp) -> Result<State, StoreError> {
-    let statement = format!("UPDATE challenge SET expires_at = min(expires_at, ?2) WHERE {SAME_CODE}");
-    t.prepare_cached(&statement)?.execute(params![id.to_string(), now.unix()])?;
+pub(super) fn expire(t: &mut dyn Transaction, id: ChallengeId, now: Timestamp) -> Result<State, StoreError> {
+    hold(t, id)?;
+    let statement = format!("UPDATE challenge SET expires_at = ?2 WHERE expires_at > ?2 AND {SAME_CODE}");
+    t.execute(&statement, values![id.to_string(), now])?;
     Ok(find(t, id)?.map_or(State::Cancelled, |challenge| challenge.state))
 }
 
 pub(super) fn accept(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     approval: &Approval,
     new: &NewSession,
     now: Timestamp,
 ) -> Result<Option<Session>, StoreError> {
+    // Their account, too: who is shut out meanwhile is seen to be.
+    hold(t, approval.challenge())?;
     // Whoever turns `open` into `accepted` has won; everybody else finds nothing to turn.
     if !close(t, approval.challenge(), State::Accepted)? {
         return Ok(None);
     }
-    let by_id = "SELECT * FROM user WHERE id = ?";
-    let found =
-        one(&mut t.prepare_cached(by_id)?, [approval.user().0], user)?.filter(|user| user.may_sign_in());
+    let by_id = "SELECT * FROM \"user\" WHERE id = ?";
+    let found = t.one(by_id, values![approval.user().0], user)?.filter(|user| user.may_sign_in());
     let Some(found) = found else { return Ok(None) };
     // The others this code served look as before, and no code is right for them any more: who started one of them for
     // somebody else's number must not see that its holder has just signed in.
     let statement = format!("UPDATE challenge SET prospect = 'used' WHERE {SAME_CODE}");
-    t.prepare_cached(&statement)?.execute([approval.challenge().to_string()])?;
+    t.execute(&statement, values![approval.challenge().to_string()])?;
     succeed(t, found.id, now)?;
     super::spend::entered(t, &Subject::user(found.id), approval.began_at())?;
     let session = Session {
@@ -368,30 +383,31 @@ pub(super) fn accept(
     Ok(Some(session))
 }
 
-fn succeed(t: &Transaction<'_>, id: UserId, now: Timestamp) -> Result<(), StoreError> {
-    t.execute("DELETE FROM failure WHERE subject = ?", [Subject::user(id).as_str()])?;
-    let statement = "UPDATE user SET phone_verified_at = coalesce(phone_verified_at, ?) WHERE id = ?";
-    t.execute(statement, params![now.unix(), id.0])?;
+fn succeed(t: &mut dyn Transaction, id: UserId, now: Timestamp) -> Result<(), StoreError> {
+    t.execute("DELETE FROM failure WHERE subject = ?", values![Subject::user(id).as_str()])?;
+    let statement = "UPDATE \"user\" SET phone_verified_at = coalesce(phone_verified_at, ?) WHERE id = ?";
+    t.execute(statement, values![now, id.0])?;
     Ok(())
 }
 
 /// Forgets what is over: a day is long enough to look a reference up, and longer than any challenge lives.
-pub(super) fn purge(t: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
+pub(super) fn purge(t: &mut dyn Transaction, now: Timestamp) -> Result<usize, StoreError> {
     const DAY: Duration = Duration::from_secs(86_400);
-    let over = (now - DAY).unix();
-    let longest_rate = (now - DAY * 31).unix();
+    let over = now - DAY;
+    let longest_rate = now - DAY * 31;
     let mut gone = t.execute(
         "DELETE FROM challenge WHERE id IN (SELECT id FROM challenge WHERE expires_at < ? LIMIT 1000)",
-        [over],
+        values![over],
     )?;
-    gone += t.execute("DELETE FROM orphan WHERE due_at < ?", [over])?;
-    let check = "DELETE FROM spend WHERE rowid IN (SELECT rowid FROM spend WHERE at < ?1 AND key LIKE 'checks:%' LIMIT 1000)";
-    gone += t.execute(check, [over])?;
-    let spend = "DELETE FROM spend WHERE rowid IN (SELECT rowid FROM spend WHERE at < ? LIMIT 1000)";
-    gone += t.execute(spend, [longest_rate])?;
+    gone += t.execute("DELETE FROM orphan WHERE due_at < ?", values![over])?;
+    let check = "DELETE FROM spend WHERE (key, at) IN \
+                 (SELECT key, at FROM spend WHERE at < ? AND key LIKE 'checks:%' LIMIT 1000)";
+    gone += t.execute(check, values![over])?;
+    let spend = "DELETE FROM spend WHERE (key, at) IN (SELECT key, at FROM spend WHERE at < ? LIMIT 1000)";
+    gone += t.execute(spend, values![longest_rate])?;
     // A user's failures stay until success; a stranger's long enough that nobody waits to tell them apart.
     let failure = "DELETE FROM failure WHERE subject IN \
                    (SELECT subject FROM failure WHERE subject LIKE 'stranger:%' AND last_at < ? LIMIT 1000)";
-    gone += t.execute(failure, [longest_rate])?;
+    gone += t.execute(failure, values![longest_rate])?;
     Ok(gone)
 }

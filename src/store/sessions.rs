@@ -2,101 +2,133 @@
 
 use std::time::Duration;
 
-use rusqlite::{Transaction, params};
-
-use super::rows::{all, one, session};
+use super::rows::session;
+use super::sql::{Row, Transaction, Value, values};
 use crate::domain::id::SessionId;
 use crate::domain::session::{Session, SessionEnd};
 use crate::domain::time::Timestamp;
 use crate::store::{Change, StoreError, Which};
 
-pub(super) fn insert(t: &Transaction<'_>, s: &Session, follows: Option<SessionId>) -> Result<(), StoreError> {
+pub(super) fn insert(
+    t: &mut dyn Transaction,
+    s: &Session,
+    follows: Option<SessionId>,
+) -> Result<(), StoreError> {
     // Of somebody else's, which may have been planted there, it follows nothing.
     let statement = "INSERT INTO session \
                      (id, user_id, user_name, method, auth_time, expires_at, last_seen_at, client, follows) \
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
                      (SELECT id FROM session WHERE id = ?9 AND user_id = ?2))";
-    t.prepare_cached(statement)?.execute(params![
+    let values = values![
         s.id.to_string(),
         s.user_id.0,
         s.user.as_str(),
-        s.method,
-        s.auth_time.unix(),
-        s.expires_at.unix(),
-        s.last_seen_at.unix(),
-        s.client,
+        &s.method,
+        s.auth_time,
+        s.expires_at,
+        s.last_seen_at,
+        &s.client,
         follows.map(|id| id.to_string()),
-    ])?;
+    ];
+    t.execute(statement, values)?;
     Ok(())
 }
 
-pub(super) fn find(t: &Transaction<'_>, id: SessionId) -> Result<Option<Session>, StoreError> {
-    one(&mut t.prepare_cached("SELECT * FROM session WHERE id = ?")?, [id.to_string()], session)
+pub(super) fn find(t: &mut dyn Transaction, id: SessionId) -> Result<Option<Session>, StoreError> {
+    t.one("SELECT * FROM session WHERE id = ?", values![id.to_string()], session)
 }
 
-pub(super) fn live(t: &Transaction<'_>, now: Timestamp) -> Result<Vec<Session>, StoreError> {
+pub(super) fn live(t: &mut dyn Transaction, now: Timestamp) -> Result<Vec<Session>, StoreError> {
     let statement =
         "SELECT * FROM session WHERE ended IS NULL AND expires_at > ? ORDER BY user_name, auth_time";
-    all(&mut t.prepare_cached(statement)?, [now.unix()], session)
+    t.all(statement, values![now], session)
 }
 
-pub(super) fn touch(t: &Transaction<'_>, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
-    let mut statement =
-        t.prepare_cached("UPDATE session SET last_seen_at = max(last_seen_at, ?) WHERE id = ?")?;
-    for (id, at) in seen {
-        statement.execute(params![at.unix(), id.to_string()])?;
+/// In the order of their names, as whoever else writes several of them does: two must not wait for each other.
+pub(super) fn touch(t: &mut dyn Transaction, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
+    let mut seen: Vec<_> = seen.iter().map(|(id, at)| (id.to_string(), *at)).collect();
+    seen.sort();
+    for (id, at) in &seen {
+        let statement = "UPDATE session SET last_seen_at = ?1 WHERE id = ?2 AND last_seen_at < ?1";
+        t.execute(statement, values![*at, id])?;
     }
     Ok(())
 }
 
 /// A session and those it follows; each began before, so that this ends.
-const ONE_AND_BEFORE: &str = "id IN (WITH RECURSIVE line (id) AS (SELECT ?1 UNION \
-                              SELECT follows FROM session JOIN line USING (id) WHERE follows IS NOT NULL) \
-                              SELECT id FROM line)";
+const ONE_AND_BEFORE: &str = "id IN (WITH RECURSIVE before (id) AS (SELECT CAST(?2 AS TEXT) UNION \
+                              SELECT follows FROM session JOIN before USING (id) WHERE follows IS NOT NULL) \
+                              SELECT id FROM before)";
 
 /// Ends them and notes each as a change, so that every gateway hears of it.
 pub(super) fn end(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     which: &Which,
     end: SessionEnd,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     let (filter, value) = match which {
         Which::One(id) => (ONE_AND_BEFORE, id.to_string()),
-        Which::Of(name) => ("user_name = ?1", name.to_string()),
-        Which::All => ("?1 = ''", String::new()),
+        Which::Of(name) => ("user_name = ?2", name.to_string()),
+        Which::All => ("?2 = ''", String::new()),
     };
-    let open = format!("SELECT id FROM session WHERE ended IS NULL AND {filter}");
-    let ids: Vec<String> = all(&mut t.prepare_cached(&open)?, [value], |row| Ok(row.get(0)?))?;
-    for id in &ids {
-        t.prepare_cached("UPDATE session SET ended = ? WHERE id = ?")?.execute(params![end.as_str(), id])?;
-        note_change(t, "session_ended", &format!("{id} {}", end.as_str()), now)?;
-    }
-    Ok(ids.len())
+    let statement = format!("UPDATE session SET ended = ?1 WHERE ended IS NULL AND {filter} RETURNING id");
+    let ended = t.all(&statement, values![end.as_str(), value], |row| row.get::<String>("id"))?;
+    let subjects: Vec<_> = ended.iter().map(|id| format!("{id} {}", end.as_str())).collect();
+    note_changes(t, "session_ended", &subjects, now)?;
+    Ok(ended.len())
 }
 
 pub(super) fn note_change(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     kind: &str,
     subject: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let statement = "INSERT INTO change (at, kind, subject) VALUES (?, ?, ?)";
-    t.prepare_cached(statement)?.execute(params![now.unix(), kind, subject])?;
-    Ok(())
+    note_changes(t, kind, &[subject.to_owned()], now)
 }
 
-pub(super) fn last_change(t: &Transaction<'_>) -> Result<i64, StoreError> {
-    let statement = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0)";
-    Ok(t.prepare_cached(statement)?.query_row([], |row| row.get(0))?)
+/// Numbers are given while nobody else gives any, until the commit: whoever has read one has read all below it.
+fn note_changes(
+    t: &mut dyn Transaction,
+    kind: &str,
+    subjects: &[String],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    let statement = "UPDATE last_change SET number = number + ? RETURNING number";
+    let last: i64 = t
+        .one(statement, values![subjects.len() as i64], |row| row.get("number"))?
+        .ok_or(StoreError::Corrupt("last_change"))?;
+    let mut number = last - subjects.len() as i64;
+    for some in subjects.chunks(CHUNK) {
+        let rows = vec!["(?, ?, ?, ?)"; some.len()].join(", ");
+        let mut values: Vec<Value<'_>> = Vec::with_capacity(some.len() * 4);
+        for subject in some {
+            number += 1;
+            values.extend([number.into(), now.into(), kind.into(), subject.into()]);
+        }
+        t.execute(&format!("INSERT INTO change (number, at, kind, subject) VALUES {rows}"), &values)?;
+    }
+    t.tell()
 }
 
-pub(super) fn changes_after(t: &Transaction<'_>, number: i64) -> Result<(i64, Vec<Change>), StoreError> {
+/// Rows written by one statement.
+const CHUNK: usize = 500;
+
+pub(super) fn last_change(t: &mut dyn Transaction) -> Result<i64, StoreError> {
+    t.one("SELECT number FROM last_change", values![], |row| row.get("number"))?
+        .ok_or(StoreError::Corrupt("last_change"))
+}
+
+pub(super) fn changes_after(t: &mut dyn Transaction, number: i64) -> Result<(i64, Vec<Change>), StoreError> {
     let statement = "SELECT number, kind, subject FROM change WHERE number > ? ORDER BY number LIMIT 10000";
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok((row.get::<_, i64>(0)?, change(&row.get::<_, String>(1)?, &row.get::<_, String>(2)?)))
+    let read = |row: &dyn Row| {
+        Ok((row.get("number")?, change(&row.get::<String>("kind")?, &row.get::<String>("subject")?)))
     };
-    let rows = all(&mut t.prepare_cached(statement)?, [number], read)?;
+    let rows = t.all(statement, values![number], read)?;
     let newest = rows.last().map_or(number, |(newest, _)| *newest);
     Ok((newest, rows.into_iter().map(|(_, change)| change).collect()))
 }
@@ -115,9 +147,9 @@ fn change(kind: &str, subject: &str) -> Change {
 }
 
 /// A gateway that missed a day of changes reads the sessions themselves when it starts.
-pub(super) fn purge(t: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
-    let over = (now - Duration::from_secs(86_400)).unix();
+pub(super) fn purge(t: &mut dyn Transaction, now: Timestamp) -> Result<usize, StoreError> {
+    let over = now - Duration::from_secs(86_400);
     let session = "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < ? LIMIT 1000)";
     let change = "DELETE FROM change WHERE number IN (SELECT number FROM change WHERE at < ? LIMIT 1000)";
-    Ok(t.execute(session, [over])? + t.execute(change, [over])?)
+    Ok(t.execute(session, values![over])? + t.execute(change, values![over])?)
 }

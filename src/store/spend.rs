@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use rusqlite::{Transaction, params};
-
 use super::rates;
-use super::rows::{all, one};
+use super::sql::{Lock, Row, Transaction, values};
 use crate::domain::challenge::Subject;
 use crate::domain::spend::{Budget, Conversion, Guard, Stop, minute};
 use crate::domain::time::Timestamp;
@@ -13,10 +11,11 @@ use crate::store::{Reservation, SpendStatus, StoreError};
 
 /// Counts one message against everything it is counted against, or against nothing and says what stopped it.
 pub(super) fn reserve(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     wanted: &Reservation,
     now: Timestamp,
 ) -> Result<Result<(), Stop>, StoreError> {
+    t.lock(&locks(wanted))?;
     if let Some(stop) = closed(t, wanted, now)? {
         return Ok(Err(stop));
     }
@@ -39,8 +38,17 @@ pub(super) fn reserve(
     Ok(Ok(()))
 }
 
+/// All that a reservation is counted in.
+fn locks(of: &Reservation) -> Vec<Lock<'_>> {
+    let sending = of.real.then_some(Lock::Sending);
+    let budgets = of.user.iter().map(|budget| Lock::Spend(&budget.key));
+    let prefix = of.prefix.iter().map(|prefix| Lock::Spend(&prefix.key));
+    sending.into_iter().chain(budgets).chain(prefix).collect()
+}
+
 /// Takes a reservation back: nothing went out.
-pub(super) fn refund(t: &Transaction<'_>, taken: &Reservation) -> Result<(), StoreError> {
+pub(super) fn refund(t: &mut dyn Transaction, taken: &Reservation) -> Result<(), StoreError> {
+    t.lock(&locks(taken))?;
     for budget in taken.counted() {
         add(t, budget, -1)?;
     }
@@ -48,57 +56,58 @@ pub(super) fn refund(t: &Transaction<'_>, taken: &Reservation) -> Result<(), Sto
         rates::refund(t, prefix)?;
     }
     if taken.real && taken.first {
-        let statement = "UPDATE conversion SET sent = max(sent - 1, 0) WHERE minute = ? AND subject = ?";
-        t.prepare_cached(statement)?.execute(params![minute(taken.began_at), taken.subject.as_str()])?;
+        let statement = "UPDATE conversion SET sent = sent - 1 WHERE minute = ? AND subject = ? AND sent > 0";
+        t.execute(statement, values![minute(taken.began_at), taken.subject.as_str()])?;
     }
     Ok(())
 }
 
 /// A code was typed: it counts in the minute its challenge began in.
-pub(super) fn entered(t: &Transaction<'_>, subject: &Subject, began_at: Timestamp) -> Result<(), StoreError> {
+pub(super) fn entered(
+    t: &mut dyn Transaction,
+    subject: &Subject,
+    began_at: Timestamp,
+) -> Result<(), StoreError> {
     tally(t, subject, began_at, (0, true))
 }
 
 pub(super) fn status(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     budgets: &[Budget],
     rule: &Conversion,
     now: Timestamp,
 ) -> Result<SpendStatus, StoreError> {
     let used = budgets.iter().map(|budget| count(t, &budget.key)).collect::<Result<_, _>>()?;
     let (sent, entered) = converted(t, rule, now)?;
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok((row.get::<_, String>("guard")?, Timestamp::from_unix(row.get("until")?)))
-    };
     let statement = "SELECT guard, until FROM closure WHERE until > ? ORDER BY guard";
-    let closures = all(&mut t.prepare_cached(statement)?, [now.unix()], read)?;
+    let closures = t.all(statement, values![now], |row| Ok((row.get("guard")?, row.get("until")?)))?;
     Ok(SpendStatus { used, sent, entered, closures })
 }
 
 /// An administrator looked into it: sending is open again, and what led to the closure is not counted twice. Where
 /// nothing is closed the counts stay: they are what the guard judges by.
-pub(super) fn reopen(t: &Transaction<'_>, now: Timestamp) -> Result<bool, StoreError> {
-    let was_closed = t.execute("DELETE FROM closure WHERE until > ?", [now.unix()])? > 0;
+pub(super) fn reopen(t: &mut dyn Transaction, now: Timestamp) -> Result<bool, StoreError> {
+    let was_closed = t.execute("DELETE FROM closure WHERE until > ?", values![now])? > 0;
     if was_closed {
-        t.execute("DELETE FROM conversion", [])?;
+        t.execute("DELETE FROM conversion", values![])?;
     }
     Ok(was_closed)
 }
 
-pub(super) fn purge(t: &Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
+pub(super) fn purge(t: &mut dyn Transaction, now: Timestamp) -> Result<usize, StoreError> {
     const DAY: Duration = Duration::from_secs(86_400);
     let over = "DELETE FROM budget WHERE key IN (SELECT key FROM budget WHERE forget_at < ? LIMIT 1000)";
-    let gone = t.execute(over, [now.unix()])?;
-    t.execute("DELETE FROM conversion WHERE minute < ?", [minute(now - DAY)])?;
-    t.execute("DELETE FROM closure WHERE until < ?", [now.unix()])?;
+    let gone = t.execute(over, values![now])?;
+    t.execute("DELETE FROM conversion WHERE minute < ?", values![minute(now - DAY)])?;
+    t.execute("DELETE FROM closure WHERE until < ?", values![now])?;
     Ok(gone)
 }
 
 /// Whether the conversion guard is closed, or closes now.
-fn closed(t: &Transaction<'_>, wanted: &Reservation, now: Timestamp) -> Result<Option<Stop>, StoreError> {
+fn closed(t: &mut dyn Transaction, wanted: &Reservation, now: Timestamp) -> Result<Option<Stop>, StoreError> {
     let guard = Guard::Conversion;
-    let mut statement = t.prepare_cached("SELECT until FROM closure WHERE guard = ?")?;
-    let until = one(&mut statement, [guard.as_str()], |row| Ok(Timestamp::from_unix(row.get(0)?)))?;
+    let statement = "SELECT until FROM closure WHERE guard = ?";
+    let until: Option<Timestamp> = t.one(statement, values![guard.as_str()], |row| row.get("until"))?;
     if let Some(wait) = until.map(|until| until.since(now)).filter(|wait| !wait.is_zero()) {
         return Ok(Some(Stop { guard, wait }));
     }
@@ -108,43 +117,45 @@ fn closed(t: &Transaction<'_>, wanted: &Reservation, now: Timestamp) -> Result<O
         return Ok(None);
     }
     let until = now + rule.closed_for;
-    t.prepare_cached("INSERT OR REPLACE INTO closure (guard, until) VALUES (?, ?)")?
-        .execute(params![guard.as_str(), until.unix()])?;
+    let statement = "INSERT INTO closure (guard, until) VALUES (?, ?) \
+                     ON CONFLICT (guard) DO UPDATE SET until = excluded.until";
+    t.execute(statement, values![guard.as_str(), until])?;
     // When it opens again it judges what comes then, or one bad hour would close it again and again.
-    t.execute("DELETE FROM conversion", [])?;
+    t.execute("DELETE FROM conversion", values![])?;
     Ok(Some(Stop { guard, wait: rule.closed_for }))
 }
 
-fn converted(t: &Transaction<'_>, rule: &Conversion, now: Timestamp) -> Result<(u32, u32), StoreError> {
+fn converted(t: &mut dyn Transaction, rule: &Conversion, now: Timestamp) -> Result<(u32, u32), StoreError> {
     // Each of them once: a few numbers that somebody knows and starts again and again must not close sending.
-    let statement = "SELECT count(DISTINCT subject) FILTER (WHERE sent > 0 OR entered = 1), \
-                     count(DISTINCT subject) FILTER (WHERE entered = 1) \
+    let statement = "SELECT count(DISTINCT subject) FILTER (WHERE sent > 0 OR entered) AS sent, \
+                     count(DISTINCT subject) FILTER (WHERE entered) AS entered \
                      FROM conversion WHERE minute BETWEEN ? AND ?";
     let (first, last) = rule.minutes(now);
-    let mut statement = t.prepare_cached(statement)?;
-    Ok(statement.query_row([first, last], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    let read = |row: &dyn Row| Ok((row.get("sent")?, row.get("entered")?));
+    Ok(t.one(statement, values![first, last], read)?.unwrap_or_default())
 }
 
-fn count(t: &Transaction<'_>, key: &str) -> Result<u32, StoreError> {
-    let mut statement = t.prepare_cached("SELECT count FROM budget WHERE key = ?")?;
-    Ok(one(&mut statement, [key], |row| Ok(row.get(0)?))?.unwrap_or(0))
+fn count(t: &mut dyn Transaction, key: &str) -> Result<u32, StoreError> {
+    let statement = "SELECT count FROM budget WHERE key = ?";
+    Ok(t.one(statement, values![key], |row| row.get("count"))?.unwrap_or(0))
 }
 
-fn add(t: &Transaction<'_>, budget: &Budget, by: i64) -> Result<(), StoreError> {
-    let statement = "INSERT INTO budget (key, count, forget_at) VALUES (?1, max(?2, 0), ?3) \
-                     ON CONFLICT (key) DO UPDATE SET count = max(count + ?2, 0)";
-    t.prepare_cached(statement)?.execute(params![budget.key, by, budget.ends_at.unix()])?;
+fn add(t: &mut dyn Transaction, budget: &Budget, by: i64) -> Result<(), StoreError> {
+    let statement = "INSERT INTO budget (key, count, forget_at) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE \
+                     SET count = CASE WHEN budget.count + ? > 0 THEN budget.count + ? ELSE 0 END";
+    t.execute(statement, values![&budget.key, by.max(0), budget.ends_at, by, by])?;
     Ok(())
 }
 
 fn tally(
-    t: &Transaction<'_>,
+    t: &mut dyn Transaction,
     subject: &Subject,
     began_at: Timestamp,
     (sent, entered): (u32, bool),
 ) -> Result<(), StoreError> {
-    let statement = "INSERT INTO conversion (minute, subject, sent, entered) VALUES (?1, ?2, ?3, ?4) \
-                     ON CONFLICT DO UPDATE SET sent = sent + ?3, entered = max(entered, ?4)";
-    t.prepare_cached(statement)?.execute(params![minute(began_at), subject.as_str(), sent, entered])?;
+    let statement = "INSERT INTO conversion (minute, subject, sent, entered) VALUES (?, ?, ?, ?) \
+                     ON CONFLICT (minute, subject) DO UPDATE SET sent = conversion.sent + excluded.sent, \
+                     entered = conversion.entered OR excluded.entered";
+    t.execute(statement, values![minute(began_at), subject.as_str(), sent, entered])?;
     Ok(())
 }

@@ -25,7 +25,7 @@ use crate::verifier::{Scope, Trouble, VerifierError};
 
 #[derive(Debug)]
 pub(super) struct Sender {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Store,
     pub(super) providers: Arc<Providers>,
     pub(super) guard: Arc<SpendGuard>,
     pub(super) lines: Lines,

@@ -1,0 +1,106 @@
+//! What stands between the store's methods and a database: queues of commands, and threads that run each as one
+//! transaction.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::StoreError;
+use super::sql::Transaction;
+
+/// A database at work. Its threads end when it is dropped.
+pub(super) struct Engine {
+    /// Where commands that only look wait.
+    pub(super) readers: mpsc::Sender<Request>,
+    /// Where commands that change something wait.
+    pub(super) writers: mpsc::Sender<Request>,
+    /// Told when the database says that somebody changed something.
+    pub(super) told: Arc<Notify>,
+    /// Has the database tell, from now on.
+    pub(super) listen: Box<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// Commands that may wait in a queue; beyond that callers wait to ask.
+pub(super) const QUEUE: usize = 1_024;
+
+/// What a command does to the store, and how much of it a crash may take back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It looks.
+    Read,
+    /// It writes, and is on the disk when it is answered: counts, codes, sessions, keys, the audit trail.
+    Write,
+    /// It writes what the last second of may be lost: the last use of a session, the removal of what is over.
+    Casual,
+}
+
+/// A command on its way to a thread.
+pub(super) struct Request {
+    pub(super) kind: Kind,
+    pub(super) command: Box<dyn Command>,
+}
+
+/// The work of one transaction, and whoever waits for it.
+pub(super) trait Command: Send {
+    /// Whether nobody waits any more.
+    fn is_abandoned(&self) -> bool;
+    /// Does its work; once more when the transaction had to be given up.
+    fn work(&mut self, t: &mut dyn Transaction) -> Result<(), StoreError>;
+    /// Tells whoever asked, once it is settled whether the work stands.
+    fn answer(self: Box<Self>, settled: Result<(), StoreError>);
+}
+
+struct Asked<T, F> {
+    work: F,
+    result: Option<T>,
+    sender: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Command for Asked<T, F>
+where
+    T: Send,
+    F: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    fn work(&mut self, t: &mut dyn Transaction) -> Result<(), StoreError> {
+        self.result = None;
+        self.result = Some((self.work)(t)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, settled: Result<(), StoreError>) {
+        let Self { result, sender, .. } = *self;
+        // Nobody listening any more is no fault: the person has gone.
+        let _ = sender.send(settled.and_then(|()| result.ok_or(StoreError::Unavailable)));
+    }
+}
+
+impl Engine {
+    /// Has one command run as one transaction, and waits for its answer at most `patience`. A command that was not begun
+    /// by then is not run; of one that was, nobody knows.
+    pub(super) async fn ask<T, F>(&self, kind: Kind, patience: Duration, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let request = Request { kind, command: Box::new(Asked { work, result: None, sender }) };
+        let queue = if kind == Kind::Read { &self.readers } else { &self.writers };
+        let answer = async {
+            queue.send(request).await.map_err(|_| StoreError::Unavailable)?;
+            receiver.await.map_err(|_| StoreError::Unavailable)?
+        };
+        tokio::time::timeout(patience, answer).await.unwrap_or(Err(StoreError::Unavailable))
+    }
+}

@@ -1,0 +1,80 @@
+//! PostgreSQL, for one gateway or many.
+//!
+//! Threads with a connection each take commands from one queue. A transaction is at READ COMMITTED and takes advisory locks
+//! of what it works on before it looks, so that it finds what their last holders wrote; nothing is ever judged by an old
+//! snapshot, and nothing has to be tried again because two were at it together.
+
+mod connection;
+mod listen;
+mod migrate;
+mod pool;
+mod values;
+
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use postgres::config::SslMode;
+use secrecy::ExposeSecret as _;
+use tokio::sync::Notify;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use self::connection::Connection;
+use super::engine::Engine;
+use super::{OpenError, StoreError};
+use crate::config;
+use crate::tls;
+
+/// What connections are made with.
+#[derive(Clone)]
+pub(super) struct Server {
+    config: postgres::Config,
+    tls: MakeRustlsConnect,
+}
+
+/// Somebody who does not even refuse is given up after this long.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// What was sent and is not acknowledged for so long never will be.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Connects, brings the schema up to date and starts the threads.
+pub(super) fn start(settings: &config::Postgres) -> Result<Engine, OpenError> {
+    let server = Arc::new(Server::new(settings)?);
+    let mut first = Connection::open(&server)?;
+    migrate::migrate(&mut first, &server)?;
+    let queue = pool::start(&server, first, settings.connections);
+    let told = Arc::new(Notify::new());
+    let (listening, once) = (told.clone(), Once::new());
+    Ok(Engine {
+        readers: queue.clone(),
+        writers: queue,
+        told,
+        listen: Box::new(move || {
+            once.call_once(|| listen::start(server.clone(), Arc::downgrade(&listening)))
+        }),
+    })
+}
+
+impl Server {
+    fn new(settings: &config::Postgres) -> Result<Self, tls::TlsError> {
+        let mut config = settings.server.clone();
+        config
+            .application_name("vestibule")
+            .ssl_mode(if settings.encrypted { SslMode::Require } else { SslMode::Disable })
+            .target_session_attrs(postgres::config::TargetSessionAttrs::ReadWrite)
+            .connect_timeout(CONNECT_WITHIN)
+            .tcp_user_timeout(ACKNOWLEDGE_WITHIN)
+            .keepalives_idle(ACKNOWLEDGE_WITHIN)
+            .keepalives_interval(Duration::from_secs(2))
+            .keepalives_retries(3);
+        if let Ok(Some(password)) = &settings.password {
+            config.password(password.expose_secret());
+        }
+        Ok(Self { config, tls: MakeRustlsConnect::new(tls::client(&settings.trust)?) })
+    }
+}
+
+impl From<postgres::Error> for StoreError {
+    fn from(error: postgres::Error) -> Self {
+        Self::Postgres(Arc::new(error))
+    }
+}

@@ -1,0 +1,247 @@
+//! What goes into the store and comes out of it.
+
+use std::time::Duration;
+
+use crate::domain::challenge::{Challenge, Closed, Subject};
+use crate::domain::id::{Reference, SessionId};
+use crate::domain::limits::{FailureStop, Rate};
+use crate::domain::phone::PhoneNumber;
+use crate::domain::sending::{Delivery, Holder, Prospect};
+use crate::domain::session::SessionEnd;
+use crate::domain::spend::{Budget, Conversion};
+use crate::domain::time::Timestamp;
+use crate::domain::user::{UserId, UserName};
+
+/// A user to add.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// Their name.
+    pub name: UserName,
+    /// Where their codes go.
+    pub phone_number: PhoneNumber,
+}
+
+/// What is already somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// The name.
+    #[error("there is a user {0} already")]
+    Name(UserName),
+    /// The phone number of the user with the first name is that of the second.
+    #[error("the phone number of {0} is that of {1} already")]
+    PhoneNumber(UserName, UserName),
+}
+
+/// How a user is looked up.
+#[derive(Clone, Debug)]
+pub enum UserKey {
+    /// By name.
+    Name(UserName),
+    /// By the number they typed.
+    PhoneNumber(PhoneNumber),
+    /// By their number in the store.
+    Id(UserId),
+}
+
+/// What an administrator does to a user. All but `Enable` end the user's sessions in the same transaction.
+#[derive(Clone, Debug)]
+pub enum UserChange {
+    /// Codes go to another phone, not yet verified.
+    SetPhone(PhoneNumber),
+    /// They are shut out.
+    Disable,
+    /// They are let in again, and their wrong codes, starts and messages are forgotten; what is counted by number ends by
+    /// itself.
+    Enable,
+    /// They are forgotten.
+    Remove,
+}
+
+/// Something counted, and how often it may be.
+#[derive(Clone, Debug)]
+pub struct Spend {
+    /// What is counted together.
+    pub key: String,
+    /// How often.
+    pub rate: Rate,
+}
+
+/// What a start came to.
+#[derive(Clone, Debug)]
+pub enum Opened {
+    /// A code must be sent.
+    Send(Challenge),
+    /// A code sent a moment ago serves this challenge too; nothing is sent.
+    Joined(Challenge),
+}
+
+/// What became of a message.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// What the page may say of it.
+    pub delivery: Delivery,
+    /// Whether its code may be right.
+    pub prospect: Prospect,
+    /// Who holds its code; none leaves it with whoever held it.
+    pub holder: Option<Holder>,
+    /// How long its code is; none leaves it as it was.
+    pub code_length: Option<u8>,
+}
+
+/// A message to be counted before it is sent.
+#[derive(Clone, Debug)]
+pub struct Reservation {
+    /// Whether it is sent. A stranger's is judged like everybody's, and counted as theirs only: it costs nothing.
+    pub real: bool,
+    /// Whether it is the first of its challenge.
+    pub first: bool,
+    /// Whose it is.
+    pub subject: Subject,
+    /// When its challenge began.
+    pub began_at: Timestamp,
+    /// The budgets of the gateway.
+    pub gateway: Vec<Budget>,
+    /// The budgets of the user, or of what a stranger typed.
+    pub user: Vec<Budget>,
+    /// How often messages go to numbers that begin alike; none for a stranger's, which goes nowhere.
+    pub prefix: Option<Spend>,
+    /// How many codes must come back.
+    pub conversion: Conversion,
+}
+
+impl Reservation {
+    /// The budgets it must fit into.
+    pub fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        self.gateway.iter().chain(&self.user)
+    }
+
+    /// What is the gateway's, and what is the user's own.
+    pub fn split(self) -> (Self, Self) {
+        let own = Self { real: false, gateway: Vec::new(), prefix: None, ..self.clone() };
+        (Self { user: Vec::new(), ..self }, own)
+    }
+
+    /// The budgets it is counted in.
+    pub fn counted(&self) -> impl Iterator<Item = &Budget> {
+        self.gateway.iter().filter(|_| self.real).chain(&self.user)
+    }
+}
+
+/// Where the spend guard stands.
+#[derive(Clone, Debug)]
+pub struct SpendStatus {
+    /// Messages counted in each of the budgets that were asked for.
+    pub used: Vec<u32>,
+    /// Users to whom a code was sent, within the window that counts.
+    pub sent: u32,
+    /// How many of them typed one.
+    pub entered: u32,
+    /// The guards that closed sending, and until when.
+    pub closures: Vec<(String, Timestamp)>,
+}
+
+/// Why nothing further is done with a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is none of that name.
+    Unknown,
+    /// It is over.
+    Closed(Closed),
+    /// Too often; so long to wait.
+    TooOften(Duration),
+    /// Too many wrong codes in a row.
+    Failures(FailureStop),
+}
+
+/// A session to open.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its name.
+    pub id: SessionId,
+    /// When it ends, used or not.
+    pub expires_at: Timestamp,
+    /// The client address it begins from.
+    pub client: String,
+    /// The session that this browser has already. If it is the same user's it ends with this one.
+    pub follows: Option<SessionId>,
+}
+
+/// Which sessions are meant.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// One, and those of the same browser that it follows.
+    One(SessionId),
+    /// All of a user.
+    Of(UserName),
+    /// All.
+    All,
+}
+
+/// What other processes changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A session ended before its time.
+    SessionEnded(SessionId, SessionEnd),
+    /// A signing key was added.
+    KeysChanged,
+    /// Something this version has no word for.
+    Unknown,
+}
+
+/// A signing key as it rests in the store.
+#[derive(Clone, Debug)]
+pub struct StoredKey {
+    /// Its name in tokens.
+    pub kid: String,
+    /// Its bytes, sealed.
+    pub sealed: Vec<u8>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When a newer one took over.
+    pub retired_at: Option<Timestamp>,
+}
+
+/// What lines of the audit trail are about; what is `None` is anything.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// The help desk's reference.
+    pub reference: Option<Reference>,
+    /// The user; also one who is not there any more.
+    pub user: Option<UserName>,
+}
+
+/// A line of the audit trail as it was written.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its place, from 1.
+    pub number: i64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: String,
+    /// The help desk's reference.
+    pub reference: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The client address.
+    pub client: String,
+    /// What else.
+    pub detail: String,
+    /// The call to a provider it tells of.
+    pub message: Option<RecordedMessage>,
+}
+
+/// A call to a provider as it was written down.
+#[derive(Clone, Debug)]
+pub struct RecordedMessage {
+    /// The provider.
+    pub provider: String,
+    /// How the code went.
+    pub channel: Option<String>,
+    /// The provider's own name for it.
+    pub handle: Option<String>,
+    /// The masked number.
+    pub recipient: Option<String>,
+    /// What it came to.
+    pub outcome: Option<String>,
+}
