@@ -126,10 +126,10 @@ impl Store {
         Self { patience, ..self }
     }
 
-    /// Returns when others may have changed something: at once where the database tells, else after `at_most`.
-    pub async fn changed(&self, at_most: Duration) {
+    /// Returns when others may have changed something: at once where the database tells, at the latest after a moment.
+    pub async fn changed(&self) {
         (self.engine.listen)();
-        let _ = tokio::time::timeout(at_most, self.engine.told.notified()).await;
+        let _ = tokio::time::timeout(self.engine.poll, self.engine.told.notified()).await;
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, StoreError>

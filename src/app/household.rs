@@ -13,8 +13,6 @@ use crate::config::Settings;
 use crate::pages::Desk;
 use crate::store::Store;
 
-/// Changes of other processes are heard of this often; a revocation must take effect within a second.
-const LISTEN_EVERY: Duration = Duration::from_millis(250);
 /// When sessions were last used is written down this often.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 /// Codes that nobody typed are looked for this often.
@@ -76,10 +74,9 @@ pub(super) fn keep_house(office: &Handle, household: Household, settings: &Setti
 
 /// Reads on from the last change it knows of. A store that fails is asked again: nothing is missed meanwhile.
 async fn listen_for_changes(store: Store, sessions: Arc<Sessions>, keys: Arc<Keys>, mut known: i64) {
-    let mut ticks = tokio::time::interval(LISTEN_EVERY);
     let mut reload_keys = false;
     loop {
-        ticks.tick().await;
+        store.changed().await;
         match store.changes_after(known).await {
             Ok((number, changes)) => {
                 known = number;

@@ -20,6 +20,8 @@ pub(super) struct Engine {
     pub(super) told: Arc<Notify>,
     /// Has the database tell, from now on.
     pub(super) listen: Box<dyn Fn() + Send + Sync>,
+    /// How long changes go unseen where the database does not tell.
+    pub(super) poll: Duration,
 }
 
 impl fmt::Debug for Engine {

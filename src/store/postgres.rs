@@ -36,6 +36,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// What was sent and is not acknowledged for so long never will be.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
 
+/// A revocation must be heard of within a second, even where the server's word does not arrive.
+const POLL: Duration = Duration::from_millis(750);
+
 /// Connects, brings the schema up to date and starts the threads.
 pub(super) fn start(settings: &config::Postgres) -> Result<Engine, OpenError> {
     let server = Arc::new(Server::new(settings)?);
@@ -51,6 +54,7 @@ pub(super) fn start(settings: &config::Postgres) -> Result<Engine, OpenError> {
         listen: Box::new(move || {
             once.call_once(|| listen::start(server.clone(), Arc::downgrade(&listening)))
         }),
+        poll: POLL,
     })
 }
 

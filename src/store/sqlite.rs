@@ -21,6 +21,8 @@ use super::sql::{Lock, Row, Transaction, Value};
 /// The schema this version writes, one step a file.
 const MIGRATIONS: &[&str] =
     &[include_str!("../../migrations/sqlite/0001.sql"), include_str!("../../migrations/sqlite/0002.sql")];
+/// A look at a file costs next to nothing.
+const POLL: Duration = Duration::from_millis(250);
 /// Commands committed together.
 const BATCH: usize = 128;
 
@@ -36,6 +38,7 @@ pub(super) fn start(path: &Path) -> Result<Engine, StoreError> {
         readers: serve("store-reader", reading, TransactionBehavior::Deferred),
         told: Arc::new(Notify::new()),
         listen: Box::new(|| ()),
+        poll: POLL,
     })
 }
 
