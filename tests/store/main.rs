@@ -7,4 +7,22 @@
 #[path = "../common/postgres.rs"]
 mod postgres;
 
+mod engine;
+mod given;
+
+mod accept;
+mod audit;
+mod changes;
+mod checks;
+mod codes;
+mod keys;
+mod lines;
+mod messages;
+mod opening;
+mod purge;
+mod races;
+mod sending;
 mod server;
+mod sessions;
+mod starts;
+mod users;

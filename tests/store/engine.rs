@@ -1,0 +1,140 @@
+//! What keeps a store under test: the only file that knows the engines apart.
+
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tempfile::TempDir;
+use tokio::sync::Barrier;
+use vestibule::store::StoreError;
+use vestibule::store::sqlite::Sqlite;
+
+#[cfg(false)]
+use crate::postgres::Database;
+
+/// As the gateway holds it.
+pub type Store = Arc<dyn vestibule::store::Store>;
+
+/// Where a store keeps what it is told.
+pub enum Place {
+    Sqlite(TempDir),
+    #[cfg(false)]
+    Postgres(Database),
+}
+
+impl Place {
+    pub fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    #[cfg(false)]
+    pub fn postgres() -> Self {
+        Self::Postgres(Database::fresh())
+    }
+
+    /// An empty one of the same engine.
+    pub fn another(&self) -> Self {
+        match self {
+            Self::Sqlite(_) => Self::sqlite(),
+            #[cfg(false)]
+            Self::Postgres(database) => Self::Postgres(database.another()),
+        }
+    }
+
+    /// Opens it as a gateway that starts does.
+    pub async fn open(&self) -> Result<Store, StoreError> {
+        match self {
+            Self::Sqlite(directory) => Ok(Arc::new(Sqlite::open(&directory.path().join("vestibule.db"))?)),
+            #[cfg(false)]
+            Self::Postgres(database) => Ok(Postgres::open(database).await?),
+        }
+    }
+
+    /// Lets it be of a version to come.
+    pub fn make_newer(&self) {
+        match self {
+            Self::Sqlite(directory) => {
+                let file = rusqlite::Connection::open(directory.path().join("vestibule.db")).unwrap();
+                file.pragma_update(None, "user_version", 99).unwrap();
+            }
+            #[cfg(false)]
+            Self::Postgres(database) => drop(database.sql("UPDATE schema SET version = 99")),
+        }
+    }
+}
+
+/// An open store and what it lies in.
+pub struct Fixture {
+    store: Store,
+    pub place: Place,
+}
+
+impl Fixture {
+    pub async fn new(place: Place) -> Self {
+        Self { store: place.open().await.unwrap(), place }
+    }
+
+    /// So many gateways on this store; the first is the one the fixture has.
+    pub async fn gateways(&self, count: usize) -> Vec<Store> {
+        let more = join_all((1..count).map(|_| self.place.open())).await;
+        std::iter::once(self.store.clone()).chain(more.into_iter().map(Result::unwrap)).collect()
+    }
+
+    /// Has so many tasks, spread over four gateways, do something at the same moment; what each came to.
+    pub async fn race<T, F>(&self, tasks: usize, each: impl Fn(usize, Store) -> F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let gateways = self.gateways(4).await;
+        at_once(tasks, |n| each(n, gateways[n % gateways.len()].clone())).await
+    }
+}
+
+impl Deref for Fixture {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// Has so many tasks begin at the same moment; what each came to.
+pub async fn at_once<T, F>(tasks: usize, each: impl Fn(usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let line = Arc::new(Barrier::new(tasks));
+    let started = (0..tasks).map(|n| {
+        let (line, task) = (line.clone(), each(n));
+        tokio::spawn(async move {
+            line.wait().await;
+            task.await
+        })
+    });
+    let started: Vec<_> = started.collect();
+    join_all(started).await.into_iter().map(Result::unwrap).collect()
+}
+
+/// Makes a test on each engine of every function named: `async fn(store: Fixture)`.
+macro_rules! on_every_engine {
+    ($($case:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                super::$case($crate::engine::Fixture::new($crate::engine::Place::sqlite()).await).await;
+            })*
+        }
+        #[cfg(false)]
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                super::$case($crate::engine::Fixture::new($crate::engine::Place::postgres()).await).await;
+            })*
+        }
+    };
+}
+
+pub(crate) use on_every_engine;
