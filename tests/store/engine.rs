@@ -7,19 +7,15 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::sync::Barrier;
-use vestibule::store::StoreError;
-use vestibule::store::sqlite::Sqlite;
+use vestibule::config::{Postgres, Trust};
+use vestibule::store::OpenError;
+pub use vestibule::store::Store;
 
-#[cfg(false)]
 use crate::postgres::Database;
-
-/// As the gateway holds it.
-pub type Store = Arc<dyn vestibule::store::Store>;
 
 /// Where a store keeps what it is told.
 pub enum Place {
     Sqlite(TempDir),
-    #[cfg(false)]
     Postgres(Database),
 }
 
@@ -28,7 +24,6 @@ impl Place {
         Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
-    #[cfg(false)]
     pub fn postgres() -> Self {
         Self::Postgres(Database::fresh())
     }
@@ -37,17 +32,18 @@ impl Place {
     pub fn another(&self) -> Self {
         match self {
             Self::Sqlite(_) => Self::sqlite(),
-            #[cfg(false)]
             Self::Postgres(database) => Self::Postgres(database.another()),
         }
     }
 
     /// Opens it as a gateway that starts does.
-    pub async fn open(&self) -> Result<Store, StoreError> {
+    pub async fn open(&self) -> Result<Store, OpenError> {
         match self {
-            Self::Sqlite(directory) => Ok(Arc::new(Sqlite::open(&directory.path().join("vestibule.db"))?)),
-            #[cfg(false)]
-            Self::Postgres(database) => Ok(Postgres::open(database).await?),
+            Self::Sqlite(directory) => Ok(Store::sqlite(&directory.path().join("vestibule.db"))?),
+            Self::Postgres(database) => {
+                let server = reach(database);
+                tokio::task::spawn_blocking(move || Store::postgres(&server)).await.unwrap()
+            }
         }
     }
 
@@ -58,9 +54,18 @@ impl Place {
                 let file = rusqlite::Connection::open(directory.path().join("vestibule.db")).unwrap();
                 file.pragma_update(None, "user_version", 99).unwrap();
             }
-            #[cfg(false)]
-            Self::Postgres(database) => drop(database.sql("UPDATE schema SET version = 99")),
+            Self::Postgres(database) => drop(database.sql("UPDATE schema_version SET version = 99")),
         }
+    }
+}
+
+fn reach(database: &Database) -> Postgres {
+    Postgres {
+        server: database.url().parse().unwrap(),
+        encrypted: true,
+        trust: Trust { authorities: Some(database.ca_file()), identity: None },
+        password: Ok(Some(database.password().into())),
+        connections: 4,
     }
 }
 
@@ -127,8 +132,7 @@ macro_rules! on_every_engine {
                 super::$case($crate::engine::Fixture::new($crate::engine::Place::sqlite()).await).await;
             })*
         }
-        #[cfg(false)]
-        mod postgres {
+                mod postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $case() {
                 super::$case($crate::engine::Fixture::new($crate::engine::Place::postgres()).await).await;

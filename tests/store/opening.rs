@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vestibule::store::StoreError;
+use vestibule::store::{OpenError, StoreError};
 
 use crate::engine::{Fixture, at_once, on_every_engine};
 use crate::given::{NOW, new_user, signed_in, user};
@@ -40,6 +40,9 @@ async fn what_was_written_is_there_when_it_is_opened_again(store: Fixture) {
 async fn what_a_newer_version_wrote_is_not_opened(store: Fixture) {
     store.place.make_newer();
     let error = store.place.open().await.expect_err("it is newer");
-    assert!(matches!(error, StoreError::Newer { found: 99, known } if known < 99), "{error}");
+    assert!(
+        matches!(error, OpenError::Store(StoreError::Newer { found: 99, known }) if known < 99),
+        "{error}"
+    );
     assert!(error.to_string().contains("newer version"), "{error}");
 }

@@ -15,6 +15,8 @@ impl ToSql for Value<'_> {
         match self {
             Self::Null => Ok(IsNull::Yes),
             Self::Truth(truth) => truth.to_sql_checked(ty, out),
+            // It has no NUL in texts.
+            Self::Text(text) if text.contains('\0') => text.replace('\0', "\u{fffd}").to_sql_checked(ty, out),
             Self::Text(text) => text.as_ref().to_sql_checked(ty, out),
             Self::Bytes(bytes) => bytes.to_sql_checked(ty, out),
             // A number is as wide as what it meets in the statement.
