@@ -57,9 +57,12 @@ async def application(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 class Scene:
     """Running processes, and what is needed to talk to them."""
 
-    def __init__(self, tls: bool, routes: str = ""):
+    def __init__(self, tls: bool, routes: str = "", host: str = "127.0.0.1", under: tuple[str, ...] = ()):
+        """`host` is the gateway's address; `under` is a command that runs the gateway (taskset, chrt)."""
         self.tls = tls
         self.routes = routes
+        self.host = host
+        self.under = under
         self.stack = contextlib.ExitStack()
         self.processes: list[subprocess.Popen] = []
 
@@ -78,7 +81,7 @@ class Scene:
             [self.binary, "user", "add", "alice", "--phone", PHONE, "--config", str(self.config)],
             check=True, stdout=subprocess.DEVNULL,
         )
-        line = self.start("serve", "--config", str(self.config), until='"listening"')
+        line = self.start("serve", "--config", str(self.config), until='"listening"', under=self.under)
         self.port = int(json.loads(line)["address"].rsplit(":", 1)[1])
         self.gateway = self.processes[-1]
         self.cookie = await asyncio.to_thread(self.sign_in)
@@ -90,9 +93,9 @@ class Scene:
             process.wait()
         self.stack.close()
 
-    def start(self, *arguments: str, until: str) -> str:
+    def start(self, *arguments: str, until: str, under: tuple[str, ...] = ()) -> str:
         log = open(self.directory / f"log-{len(self.processes)}", "w+")
-        process = subprocess.Popen([self.binary, *arguments], stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([*under, self.binary, *arguments], stdout=log, stderr=subprocess.STDOUT)
         self.processes.append(process)
         while process.poll() is None:
             log.seek(0)
@@ -108,13 +111,13 @@ class Scene:
             scheme = "https"
             subprocess.run(
                 ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                 "-subj", "/CN=127.0.0.1", "-days", "2", "-keyout", self.directory / "key.pem",
+                 "-subj", f"/CN={self.host}", "-days", "2", "-keyout", self.directory / "key.pem",
                  "-out", self.directory / "chain.pem"],
                 check=True, stderr=subprocess.DEVNULL,
             )
             tls = f'[server.tls]\ncertificate = "{self.directory}/chain.pem"\nprivate_key = "{self.directory}/key.pem"\n'
         return (
-            f'[server]\nlisten = ["127.0.0.1:0"]\npublic_url = "{scheme}://127.0.0.1"\n'
+            f'[server]\nlisten = ["{self.host}:0"]\npublic_url = "{scheme}://{self.host}"\n'
             f'state_directory = "{self.directory}/state"\nmax_connections = 50000\n{tls}'
             f'[[route]]\nupstream = ["http://127.0.0.1:{upstream}"]\n{self.routes}[observe]\nlisten = "127.0.0.1:0"\n'
             f'[log]\nformat = "json"\n[[provider]]\nkind = "twilio"\nbase_url = "{self.simulator}"\n'
@@ -144,7 +147,7 @@ class Scene:
         handlers: list = [Stay, urllib.request.ProxyHandler({})]
         if self.tls:
             handlers.append(urllib.request.HTTPSHandler(context=self.context))
-        url = f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/.vestibule/challenge/{step}"
+        url = f"{'https' if self.tls else 'http'}://{self.host}:{self.port}/.vestibule/challenge/{step}"
         request = urllib.request.Request(url, urllib.parse.urlencode(form).encode(), {"cookie": cookie})
         try:
             answer = urllib.request.build_opener(*handlers).open(request)
@@ -155,9 +158,14 @@ class Scene:
         return next(cookie for cookie in cookies if re.match(f"(__Host-)?{name}=.", cookie))
 
     def request(self, path: str = "/") -> bytes:
-        return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncookie: {self.cookie}\r\n\r\n".encode()
+        return f"GET {path} HTTP/1.1\r\nhost: {self.host}\r\ncookie: {self.cookie}\r\n\r\n".encode()
 
     def resident(self) -> int:
         """The gateway's resident memory, in bytes."""
         status = pathlib.Path(f"/proc/{self.gateway.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024
+
+    def busy(self) -> float:
+        """The gateway's processor time so far, in seconds."""
+        fields = pathlib.Path(f"/proc/{self.gateway.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
