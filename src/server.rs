@@ -14,3 +14,4 @@ mod proxy_protocol;
 mod screened;
 pub mod tls;
 mod traffic;
+mod turns;

@@ -1,5 +1,6 @@
 //! One connection: TLS, then HTTP/1.1 or HTTP/2 until it ends or is asked to.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,24 +10,29 @@ use tokio_rustls::server::TlsStream;
 use super::front::Service;
 use super::lingering::Lingering;
 use super::listener::Stream;
+use super::turns::ALL;
 use super::{http1, http2};
 use crate::gateway::Peer;
 use crate::proxy::Why;
 
 /// A handshake is done in so long, or not at all.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The first steps of HTTP/2 that are taken in turn: most of those that flood do it at once.
+const FIRST: usize = 32;
 /// All of a head, in bytes.
 pub(super) const LONGEST_HEAD: usize = 64 * 1_024;
 
-/// Serves one connection. What lasts is small: what each part of it needs is in a box of its own.
-pub(super) async fn serve(stream: Stream, peer: Peer, service: Rc<Service>) {
+/// Serves one connection; `client` is who it is, where one client can be told from others. What lasts is small: what
+/// each part of it needs is in a box of its own.
+pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<IpAddr>, service: Rc<Service>) {
     let stream = Lingering::new(stream);
     let Some(tls) = service.terms.tls.clone() else {
         return Box::pin(http1::serve(stream, peer, service)).await;
     };
-    let Some(stream) = Box::pin(handshake(tls, stream)).await else { return };
+    let turns = service.turns.clone();
+    let Some(stream) = Box::pin(turns.take(client, ALL, handshake(tls, stream))).await else { return };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Box::pin(http2::serve(stream, peer, service)).await;
+        Box::pin(turns.take(client, FIRST, http2::serve(stream, peer, service))).await;
     } else {
         Box::pin(http1::serve(stream, peer, service)).await;
     }

@@ -15,6 +15,7 @@ use super::addresses::Addresses;
 use super::connection;
 use super::listener::{Bound, Listener, Stream};
 use super::proxy_protocol;
+use super::turns::Turns;
 use crate::gateway::{Front, Peer, Site};
 
 /// What every thread of the front is given.
@@ -49,6 +50,8 @@ impl fmt::Debug for Terms {
 pub(super) struct Service {
     pub(super) front: Rc<Front>,
     pub(super) terms: Terms,
+    /// For new connections.
+    pub(super) turns: Rc<Turns>,
 }
 
 impl Service {
@@ -79,7 +82,7 @@ pub fn run(bound: Vec<Bound>, front: impl FnOnce() -> Front, terms: &Terms) -> i
         .build()?;
     LocalSet::new().block_on(&runtime, async {
         let front = Rc::new(front());
-        let service = Rc::new(Service { front: front.clone(), terms: terms.clone() });
+        let service = Rc::new(Service { front: front.clone(), terms: terms.clone(), turns: Rc::default() });
         let mut listeners = JoinSet::new();
         for bound in bound {
             listeners.spawn_local(accept(bound.listen()?, service.clone()));
@@ -164,16 +167,18 @@ async fn admit(
     let Some(address) = address else {
         let peer = Peer::local(Rc::new(place));
         let peer = if is_named { peer } else { peer.unnamed() };
-        return connection::serve(stream, peer, service.clone()).await;
+        return connection::serve(stream, peer, None, service.clone()).await;
     };
     let held = terms.addresses.take(address);
     // A proxy stands for many, and so does what is on this machine.
-    if held.is_none() && !address.to_canonical().is_loopback() && !site.trusts(address) {
+    let stands_for_many = address.to_canonical().is_loopback() || site.trusts(address);
+    if held.is_none() && !stands_for_many {
         return tracing::debug!("an address has too many connections");
     }
+    let client = (!stands_for_many).then_some(address);
     let peer = Peer::new(address, site, Rc::new((place, held)));
     let peer = if is_named { peer } else { peer.unnamed() };
-    connection::serve(stream, peer, service.clone()).await;
+    connection::serve(stream, peer, client, service.clone()).await;
 }
 
 /// Waits for a place first: beyond the limit, connections wait in the kernel and not in our memory.
