@@ -254,6 +254,7 @@ impl Gateway {
             idle_timeout: settings.server.idle_timeout,
             proxy_protocol: settings.server.proxy_protocol,
             addresses: Arc::new(Addresses::new(settings.server.max_connections_per_address)),
+            offenders: Arc::default(),
         };
         if applications.are_checked() {
             check_upstreams(applications.clone(), terms.drain.clone()).map_err(StartError::Threads)?;

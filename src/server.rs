@@ -10,6 +10,7 @@ mod lingering;
 pub mod listener;
 mod minder;
 pub mod observe;
+pub mod offenders;
 mod proxy_protocol;
 mod screened;
 pub mod tls;

@@ -1,5 +1,6 @@
 //! One connection: TLS, then HTTP/1.1 or HTTP/2 until it ends or is asked to.
 
+use std::error::Error as _;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,19 +23,30 @@ const FIRST: usize = 32;
 /// All of a head, in bytes.
 pub(super) const LONGEST_HEAD: usize = 64 * 1_024;
 
+/// Whose fault it is that a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Nobody's, or the network's.
+    Ordinary,
+    /// The client broke the protocol or a bound that nobody comes near by chance.
+    Offence,
+}
+
 /// Serves one connection; `client` is who it is, where one client can be told from others. What lasts is small: what
 /// each part of it needs is in a box of its own.
-pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<IpAddr>, service: Rc<Service>) {
+pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<IpAddr>, service: Rc<Service>) -> End {
     let stream = Lingering::new(stream);
     let Some(tls) = service.terms.tls.clone() else {
         return Box::pin(http1::serve(stream, peer, service)).await;
     };
     let turns = service.turns.clone();
-    let Some(stream) = Box::pin(turns.take(client, ALL, handshake(tls, stream))).await else { return };
+    let Some(stream) = Box::pin(turns.take(client, ALL, handshake(tls, stream))).await else {
+        return End::Ordinary;
+    };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Box::pin(turns.take(client, FIRST, http2::serve(stream, peer, service))).await;
+        Box::pin(turns.take(client, FIRST, http2::serve(stream, peer, service))).await
     } else {
-        Box::pin(http1::serve(stream, peer, service)).await;
+        Box::pin(http1::serve(stream, peer, service)).await
     }
 }
 
@@ -55,8 +67,11 @@ async fn handshake(tls: TlsAcceptor, stream: Lingering<Stream>) -> Option<Encryp
 }
 
 /// Clients break connections all day; who looks into one wants to know why.
-pub(super) fn note(ended: hyper::Result<()>) {
-    if let Err(error) = ended {
-        tracing::debug!(error = %Why(&error), "a connection ended");
-    }
+pub(super) fn note(ended: hyper::Result<()>) -> End {
+    let Err(error) = ended else { return End::Ordinary };
+    tracing::debug!(error = %Why(&error), "a connection ended");
+    // HTTP/2 ends connections (GOAWAY) for what nobody's browser does; RFC 9113 section 5.4.1.
+    let http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    let is_offence = http2.is_some_and(|error| error.is_go_away() && error.is_library());
+    if is_offence { End::Offence } else { End::Ordinary }
 }

@@ -2,18 +2,20 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet, LocalSet};
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use super::addresses::Addresses;
-use super::connection;
+use super::connection::{self, End};
 use super::listener::{Bound, Listener, Stream};
+use super::offenders::{Admission, Offenders};
 use super::proxy_protocol;
 use super::turns::Turns;
 use crate::gateway::{Front, Peer, Site};
@@ -37,6 +39,8 @@ pub struct Terms {
     pub proxy_protocol: bool,
     /// Connections by client, over all threads.
     pub addresses: Arc<Addresses>,
+    /// Clients whose connections come at a pace.
+    pub offenders: Arc<Offenders>,
 }
 
 impl fmt::Debug for Terms {
@@ -167,7 +171,8 @@ async fn admit(
     let Some(address) = address else {
         let peer = Peer::local(Rc::new(place));
         let peer = if is_named { peer } else { peer.unnamed() };
-        return connection::serve(stream, peer, None, service.clone()).await;
+        connection::serve(stream, peer, None, service.clone()).await;
+        return;
     };
     let held = terms.addresses.take(address);
     // A proxy stands for many, and so does what is on this machine.
@@ -176,9 +181,28 @@ async fn admit(
         return tracing::debug!("an address has too many connections");
     }
     let client = (!stands_for_many).then_some(address);
+    if !Box::pin(is_admitted(client, &service)).await {
+        return;
+    }
     let peer = Peer::new(address, site, Rc::new((place, held)));
     let peer = if is_named { peer } else { peer.unnamed() };
-    connection::serve(stream, peer, client, service.clone()).await;
+    let end = connection::serve(stream, peer, client, service.clone()).await;
+    if let (Some(client), End::Offence) = (client, end) {
+        terms.offenders.offended(client, Instant::now());
+    }
+}
+
+/// Waits for an offender's turn; false when there will be none.
+async fn is_admitted(client: Option<IpAddr>, service: &Service) -> bool {
+    let Some(client) = client else { return true };
+    match service.terms.offenders.admit(client, Instant::now()) {
+        Admission::Now => true,
+        Admission::Never => false,
+        Admission::At(turn) => tokio::select! {
+            () = service.drained() => false,
+            () = sleep_until(turn) => true,
+        },
+    }
 }
 
 /// Waits for a place first: beyond the limit, connections wait in the kernel and not in our memory.

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep};
 
-use super::connection::{LONGEST_HEAD, note};
+use super::connection::{End, LONGEST_HEAD, note};
 use super::front::Service;
 use super::in_flight::{Counted, InFlight};
 use super::listener::Io;
@@ -24,13 +24,15 @@ use super::traffic::Traffic;
 use crate::gateway::Peer;
 
 /// Serves requests until the connection ends, is idle for too long, or the gateway stops.
-pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Service>) {
+pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Service>) -> End {
     let traffic = Arc::<Traffic>::default();
     let mut stream = Screened::new(stream, traffic.clone());
     let mut until = Instant::now() + minder::HEAD;
     let mut answered = 0;
     while is_wanted(&stream, until, &service).await {
-        let Some(parked) = Box::pin(work(stream, &peer, &traffic, &service)).await else { return };
+        let Some(parked) = Box::pin(work(stream, &peer, &traffic, &service)).await else {
+            return traffic.end();
+        };
         stream = parked;
         // Only an answer buys time.
         let now = traffic.look().answered;
@@ -39,6 +41,7 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
         }
     }
     let _ = stream.shutdown().await;
+    End::Ordinary
 }
 
 /// Waits for a byte. False once it is too late for one.

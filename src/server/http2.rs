@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::sleep;
 
 use self::streams::Streams;
-use super::connection::{LONGEST_HEAD, note};
+use super::connection::{End, LONGEST_HEAD, note};
 use super::front::Service;
 use super::listener::Io;
 use crate::gateway::Peer;
@@ -38,7 +38,7 @@ const EVERY: Duration = Duration::from_millis(500);
 const FAREWELL: Duration = Duration::from_secs(15);
 
 /// Serves requests until the connection ends, is idle for too long, or the gateway stops.
-pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Service>) {
+pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Service>) -> End {
     let (peer, streams) = (Rc::new(peer), Rc::<Streams>::default());
     let (asked, used) = (service.clone(), streams.clone());
     let respond = service_fn(move |request| {
@@ -71,14 +71,18 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
         return note(ended);
     }
     if streams.is_abused() {
-        return tracing::debug!("a client that kept giving its requests up was cut off");
+        tracing::debug!("a client that kept giving its requests up was cut off");
+        return End::Offence;
     }
     Pin::new(&mut connection).graceful_shutdown();
     // Streams that are open go on to their end.
     tokio::select! {
         biased;
         ended = &mut connection => note(ended),
-        () = quiet(&streams, FAREWELL) => tracing::debug!("a client that did not close was cut off"),
+        () = quiet(&streams, FAREWELL) => {
+            tracing::debug!("a client that did not close was cut off");
+            End::Ordinary
+        }
     }
 }
 

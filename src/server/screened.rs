@@ -59,6 +59,7 @@ impl Sight {
         }
         if let Err(Refused { at }) = screen.feed(&buffer.filled()[before..]) {
             tracing::debug!("a request that could be read in two ways was refused");
+            traffic.refused();
             buffer.set_filled(before + at);
             let mut rest = WRONG;
             give(&mut rest, buffer);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::connection::End;
 use crate::message::screen::Stage;
 
 /// Shared by both ends of one connection, which are on one thread: nothing here is ever waited for. Atomic all the same,
@@ -22,6 +23,7 @@ pub(super) struct Traffic {
     is_switched: AtomicBool,
     /// The number of a request after which bytes came that only its answer makes a tunnel's; 0 is none.
     early: AtomicU32,
+    is_refused: AtomicBool,
 }
 
 /// What a request to switch protocols came to.
@@ -70,6 +72,16 @@ impl Traffic {
     /// Bytes came after this request, before it was answered.
     pub(super) fn came_early(&self, request: u32) {
         self.early.store(request, Relaxed);
+    }
+
+    /// A request could be read in two ways; it is the last.
+    pub(super) fn refused(&self) {
+        self.is_refused.store(true, Relaxed);
+    }
+
+    /// Whose fault it is that the connection has ended.
+    pub(super) fn end(&self) -> End {
+        if self.is_refused.load(Relaxed) { End::Offence } else { End::Ordinary }
     }
 
     /// The next request has this answer. What came early and is no tunnel's now is nobody's: nothing more is read.

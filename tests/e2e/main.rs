@@ -23,6 +23,7 @@ mod legacy;
 mod limits;
 mod logs;
 mod lookup;
+mod offenders;
 mod parking;
 mod pending;
 mod pinned;

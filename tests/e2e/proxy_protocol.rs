@@ -20,7 +20,7 @@ fn version_2(client: [u8; 4]) -> Vec<u8> {
     [SIGNATURE, &[0x21, 0x11, 0, 12], &client, &[10, 0, 0, 1, 0, 9, 1, 187]].concat()
 }
 
-fn version_1(client: &str) -> Vec<u8> {
+pub fn version_1(client: &str) -> Vec<u8> {
     let family = if client.contains(':') { ("TCP6", "::1") } else { ("TCP4", "10.0.0.1") };
     format!("PROXY {} {client} {} 9 443\r\n", family.0, family.1).into_bytes()
 }
@@ -30,7 +30,7 @@ fn request(cookie: &str, more: &str) -> Vec<u8> {
 }
 
 /// Sign-in comes first: browsers speak no PROXY protocol.
-fn switch_on(house: &House, gateway: &mut Gateway, more: &str) {
+pub fn switch_on(house: &House, gateway: &mut Gateway, more: &str) {
     let text = std::fs::read_to_string(&house.config).unwrap();
     std::fs::write(&house.config, text.replace("workers = 2\n", &format!("workers = 2\n{more}\n"))).unwrap();
     gateway.stop();
