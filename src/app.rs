@@ -25,7 +25,6 @@ use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Account, Listen, Place, Provider, Settings};
 use crate::crypto::{MasterKey, MasterKeyError};
-use crate::domain::phone::PhoneNumber;
 use crate::gateway::{BackOffice, Front, Site};
 use crate::message::session_cookie::Names;
 use crate::metrics::Metrics;
@@ -236,8 +235,6 @@ impl Gateway {
             clock: clock.clone(),
         };
         observe(settings, &back_office, observed)?;
-        // The phone library compiles its tables on first use; nobody's first sign-in should pay for that.
-        back_office.spawn_blocking(|| PhoneNumber::parse("+14155550100", None).map(|number| number.region()));
         let silent = back_office.block_on(greet_all(&failover));
         back_office.spawn(greet_again(failover, silent));
         let household =

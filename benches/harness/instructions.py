@@ -46,7 +46,7 @@ def under_valgrind(site, kind, scheme, requests, arguments):
 
 
 def until_quiet(proxy):
-    """Waits until what it does behind the first answer (vestibule compiles phone tables) is done, too."""
+    """Waits until what it does behind the first answer is done, too."""
     quiet, used = 0, sum(proxy.process.cpu())
     while quiet < 3:
         time.sleep(0.5)

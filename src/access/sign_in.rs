@@ -10,6 +10,7 @@ mod pending;
 mod providers;
 mod sender;
 mod start;
+mod tables;
 mod trail;
 mod verify;
 

@@ -1,6 +1,6 @@
 //! From what a person types to the user they claim to be, or to nobody, with the same steps either way.
 
-use super::{Cause, SignIn, Trail, sender};
+use super::{Cause, SignIn, Trail, sender, tables};
 use crate::config::IdentifyBy;
 use crate::domain::challenge::Subject;
 use crate::domain::channel::Channel;
@@ -47,6 +47,8 @@ struct Typed {
 
 impl SignIn {
     pub(super) async fn identify(&self, identity: Identity, trail: &Trail) -> Result<Identified, Cause> {
+        // Else only a person who is known would wait for them.
+        tables::read().await;
         let Typed { key, hash: typed, landline } = self.read(identity, trail).await?;
         let found = self.parts.store.user(key.clone()).await?;
         let subject = found.as_ref().map_or_else(|| Subject::stranger(&typed), |user| Subject::user(user.id));

@@ -74,6 +74,7 @@ impl Desk {
         typed: &str,
         return_to: Option<&ReturnTo>,
     ) -> Reply {
+        self.sign_in.expect_somebody();
         let page = context! {
             identify_by => word(self.sign_in.identify_by()),
             needs_country => self.sign_in.needs_country(),
