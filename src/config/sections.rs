@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tracing::Level;
 
 use super::provider::Provider;
 use super::reader::{Section, boolean, integer};
@@ -194,8 +195,8 @@ pub struct Observe {
 pub struct Log {
     /// How a line looks.
     pub format: LogFormat,
-    /// Which lines are written: a level.
-    pub level: String,
+    /// Which lines are written.
+    pub level: Level,
 }
 
 /// How a log line looks.
@@ -386,12 +387,18 @@ pub(super) fn log(section: &Section<'_>) -> Option<Log> {
         &[("text", LogFormat::Text), ("json", LogFormat::Json)],
         Some(LogFormat::Text),
     );
-    let level = section.value("level", |value| {
-        let text = value.as_str().unwrap_or_default();
-        let wrong = "not a level; one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"";
-        let known = ["error", "warn", "info", "debug", "trace"].contains(&text);
-        if known { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
-    });
+    let level = one_of(
+        section,
+        "level",
+        &[
+            ("error", Level::ERROR),
+            ("warn", Level::WARN),
+            ("info", Level::INFO),
+            ("debug", Level::DEBUG),
+            ("trace", Level::TRACE),
+        ],
+        Some(Level::INFO),
+    );
     section.finish();
-    Some(Log { format: format?, level: level.unwrap_or_else(|| "info".to_owned()) })
+    Some(Log { format: format?, level: level? })
 }

@@ -246,7 +246,7 @@ fn each_mistake_has_its_reason_and_remedy() {
             "challenge.first_factor: not known; write \"none\"",
         ),
         (with("[challenge]\nchannels = [\"voice\"]\n"), "challenge.channels: not a channel"),
-        (with("[log]\nlevel = \"loud\"\n"), "log.level: not a level"),
+        (with("[log]\nlevel = \"loud\"\n"), "log.level: not known; write \"error\" or \"warn\" or"),
         (with("[surprise]\nx = 1\n"), "surprise: unknown key"),
         (with("x = [\n"), "not TOML"),
     ] {

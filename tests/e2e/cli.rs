@@ -137,7 +137,7 @@ async fn check_names_every_mistake_at_once() {
         (12, "challenge.identify_by", "not known; write \"phone\" or \"name\""),
         (15, "session.idle_timeout", "not a duration; write a number and a unit"),
         (18, "limits.starts_per_number", "not a rate; write how often in how long"),
-        (21, "log.level", "not a level; one of \"error\""),
+        (21, "log.level", "not known; write \"error\""),
         (25, "provider.account_sid", "not a SID; it is AC and 32 hexadecimal digits"),
         (26, "provider.auth_token", "a secret is named, never written here; write { credential = \"NAME\" }"),
     ];

@@ -4,8 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::RequestBuilder;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
@@ -45,7 +51,7 @@ impl Credentials {
 /// An application and the key that signs its tokens, read once.
 pub(super) struct Application {
     id: String,
-    key: EncodingKey,
+    key: RsaKeyPair,
     clock: Arc<dyn Clock>,
 }
 
@@ -62,7 +68,7 @@ const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 impl Application {
     fn new(id: &str, pem: &SecretString, clock: Arc<dyn Clock>) -> Result<Self, NotAKey> {
-        let key = EncodingKey::from_rsa_pem(pem.expose_secret().as_bytes()).map_err(|_| NotAKey)?;
+        let key = rsa_key(pem.expose_secret().as_bytes()).ok_or(NotAKey)?;
         let application = Self { id: id.to_owned(), key, clock };
         // A key that looks like one is only known to be one when it has signed.
         application.try_token().map_err(|_| NotAKey)?;
@@ -74,7 +80,7 @@ impl Application {
     }
 
     /// A JWT (RFC 7519) signed with RS256 (RFC 7518 section 3.3).
-    fn try_token(&self) -> Result<String, jsonwebtoken::errors::Error> {
+    fn try_token(&self) -> Result<String, Unspecified> {
         let now = self.clock.now();
         let claims = Claims {
             application_id: &self.id,
@@ -82,8 +88,24 @@ impl Application {
             exp: (now + LIFETIME).unix(),
             jti: common::random_uuid(),
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &self.key)
+        let claims = serde_json::to_vec(&claims).expect("texts and numbers are JSON");
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims));
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
+}
+
+const HEADER: &str = r#"{"typ":"JWT","alg":"RS256"}"#;
+
+/// The key of a PEM text, in either frame: PKCS #1 (RFC 8017) or PKCS #8 (RFC 5958).
+fn rsa_key(pem: &[u8]) -> Option<RsaKeyPair> {
+    let key = PrivateKeyDer::from_pem_slice(pem).ok()?;
+    if let PrivateKeyDer::Pkcs1(der) = &key {
+        return RsaKeyPair::from_der(der.secret_pkcs1_der()).ok();
+    }
+    let PrivateKeyDer::Pkcs8(der) = &key else { return None };
+    RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).ok()
 }
 
 impl fmt::Debug for Application {
@@ -97,7 +119,6 @@ mod tests {
     use aws_lc_rs::encoding::AsDer as _;
     use aws_lc_rs::rsa::{KeyPair, KeySize};
     use aws_lc_rs::signature::KeyPair as _;
-    use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use jsonwebtoken::{Algorithm, DecodingKey, Validation};
     use serde_json::Value;
