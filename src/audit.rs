@@ -1,29 +1,78 @@
 //! One line in the log and one in the audit trail for everything worth reading, and a figure for monitors.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
 use crate::domain::event::{Event, What};
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Writes all three.
 #[derive(Clone, Debug)]
 pub struct Audit {
     store: Store,
     metrics: Metrics,
+    /// Lines that the store did not take, oldest first.
+    behind: Arc<Mutex<VecDeque<Event>>>,
+    /// Whoever writes these, so that none is written twice.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// So many lines wait for the store; what comes then is in the log only.
+const MOST_BEHIND: usize = 10_000;
+/// So many are written together.
+const BATCH: usize = 100;
 
 impl Audit {
     /// An audit trail in this store.
     pub fn new(store: Store, metrics: Metrics) -> Self {
-        Self { store, metrics }
+        Self { store, metrics, behind: Arc::default(), turn: Arc::default() }
     }
 
-    /// Records an event. When the store cannot, the log says so and the event is in the log all the same.
+    /// Records an event. When the store cannot, the event is in the log all the same, and in the trail once it can.
     pub async fn record(&self, event: Event) {
         log(&event);
         self.metrics.count(&event);
-        if let Err(error) = self.store.append_audit(vec![event]).await {
-            tracing::error!(%error, "the audit trail could not be written");
+        // In their order, and nobody waits for a store that did not take the one before.
+        if self.is_behind() {
+            return self.keep(event);
         }
+        if let Err(error) = self.store.append_audit(vec![event.clone()]).await {
+            tracing::error!(%error, "the audit trail cannot be written; what happens is kept for it");
+            self.keep(event);
+        }
+    }
+
+    /// Whether lines wait for the store.
+    pub fn is_behind(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
+    /// Writes the lines that wait.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        loop {
+            let next: Vec<Event> = self.lock().iter().take(BATCH).cloned().collect();
+            if next.is_empty() {
+                return Ok(());
+            }
+            let count = next.len();
+            self.store.append_audit(next).await?;
+            self.lock().drain(..count);
+        }
+    }
+
+    fn keep(&self, event: Event) {
+        let mut behind = self.lock();
+        if behind.len() < MOST_BEHIND {
+            behind.push_back(event);
+        } else {
+            tracing::error!("too many lines wait for the audit trail; this one is in the log only");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Event>> {
+        self.behind.lock().expect("nobody panics while holding it")
     }
 }
 
