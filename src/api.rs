@@ -56,6 +56,9 @@ pub async fn serve(desk: &Desk, visit: &Visit) -> Reply {
     if !visit.is_same_site() {
         return error(StatusCode::FORBIDDEN, "cross_site");
     }
+    if desk.sessions.outage().is_away() {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable");
+    }
     if visit.path.ends_with("/request") { request(desk, visit).await } else { verify(desk, visit).await }
 }
 

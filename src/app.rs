@@ -1,5 +1,6 @@
 //! Wiring: the only room that knows every concrete type.
 
+mod complaint;
 mod greeting;
 mod household;
 
@@ -14,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
+use tokio::time::timeout;
 
 use self::greeting::{greet_again, greet_all};
 use self::household::{Household, keep_house};
@@ -168,6 +170,9 @@ pub fn lines(settings: &Settings, state: &State) -> Result<Lines, StartError> {
     Ok(Lines::new(state.store.clone(), state.master.clone(), lookup))
 }
 
+/// The store has so long to take what is only in memory when the gateway stops.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// A running gateway. Dropping it stops the back office at once; [`Gateway::stop`] does it gently.
 #[derive(Debug)]
 pub struct Gateway {
@@ -176,7 +181,7 @@ pub struct Gateway {
     back_office: Runtime,
     fronts: Vec<thread::JoinHandle<io::Result<()>>>,
     drain: watch::Sender<bool>,
-    sessions: Arc<Sessions>,
+    desk: Arc<Desk>,
 }
 
 impl Gateway {
@@ -199,7 +204,7 @@ impl Gateway {
         let known_change = back_office.block_on(store.last_change()).map_err(KeysError::Store)?;
         let keys =
             Arc::new(back_office.block_on(Keys::open(store.clone(), state.master.clone(), &*clock))?);
-        let sessions = Arc::new(Sessions::new(store.clone(), settings.session.idle_timeout));
+        let sessions = Arc::new(Sessions::new(store.clone(), settings.session, clock.clone()));
         let failover = Arc::new(failover(settings, clock.clone())?);
         let metrics = Metrics::new();
         let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand);
@@ -228,6 +233,8 @@ impl Gateway {
         let (addresses, bound) = bind(settings)?;
         let observed = observe::Observed {
             store: store.clone(),
+            sessions: sessions.clone(),
+            audit: desk.audit.clone(),
             failover: failover.clone(),
             applications: applications.clone(),
             metrics,
@@ -238,7 +245,7 @@ impl Gateway {
         let silent = back_office.block_on(greet_all(&failover));
         back_office.spawn(greet_again(failover, silent));
         let household =
-            Household { store, sessions: sessions.clone(), keys, desk, clock: clock.clone(), known_change };
+            Household { store, sessions, keys, desk: desk.clone(), clock: clock.clone(), known_change };
         keep_house(back_office.handle(), household, settings);
 
         let (drain, draining) = watch::channel(false);
@@ -257,7 +264,7 @@ impl Gateway {
             check_upstreams(applications.clone(), terms.drain.clone()).map_err(StartError::Threads)?;
         }
         let fronts = fronts(&applications, bound, &terms, &office, &clock).map_err(StartError::Threads)?;
-        Ok(Self { addresses, back_office, fronts, drain, sessions })
+        Ok(Self { addresses, back_office, fronts, drain, desk })
     }
 
     /// Waits until the process is asked to end (SIGTERM, SIGINT).
@@ -279,9 +286,19 @@ impl Gateway {
                 Err(_) => tracing::error!("a thread of the front panicked"),
             }
         }
-        let tidied = self.back_office.block_on(self.sessions.tidy(SystemClock.now()));
-        if let Err(error) = tidied {
-            tracing::warn!(%error, "the last use of sessions could not be written down");
+        let write_down = async {
+            self.desk.sessions.catch_up().await?;
+            self.desk.audit.catch_up().await
+        };
+        match self.back_office.block_on(async { timeout(LAST_WORDS, write_down).await }) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "what is only in memory could not be written down"),
+            Err(_) => {
+                tracing::warn!("what is only in memory could not be written down: the store gives no answer")
+            }
+        }
+        for session in self.desk.sessions.unrecorded() {
+            tracing::error!(%session, "a session that was signed out will come back with the store; revoke it");
         }
         self.back_office.shutdown_timeout(Duration::from_secs(5));
     }

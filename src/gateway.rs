@@ -31,9 +31,9 @@ use crate::message::forwarded::chain_field;
 use crate::message::kind::{Kind, kind};
 use crate::message::origin;
 use crate::message::session_cookie::Names;
-use crate::pages::Pages;
 use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
+use crate::pages::{self, Pages};
 use crate::proxy::{Arrival, ClientConnection, Proved, Proxy, ReplyBody};
 use forward_auth::ForwardAuth;
 use sessions::KnownSessions;
@@ -159,7 +159,13 @@ impl Front {
         let target = target::read(&self.site.policy, &request)
             .map_err(|refusal| reply::noted(refusal, &request, peer.address))?;
         if target.is_ours {
-            let session = self.session(request.headers(), self.site.clock.now()).await?;
+            let session = match self.session(request.headers(), self.site.clock.now()).await {
+                // It has its own words for that, or needs nobody.
+                Err(Refusal::SessionUnconfirmed) if !pages::needs_session(request.uri().path()) => {
+                    Err(Cause::NoSession)
+                }
+                session => session?,
+            };
             // Boxed: the rare ways are long, and would be carried along by each request and idle connection.
             return Box::pin(self.visit(request, peer, kind, &target, session)).await;
         }
@@ -173,7 +179,8 @@ impl Front {
                     authority: target.written,
                     connection: peer.connection.clone(),
                 };
-                Ok(self.proxy.forward(permit, request, arrival).await?)
+                let answer = self.proxy.forward(permit, request, arrival).await.map_err(Refusal::from);
+                Ok(answer.map_err(|refusal| self.or_cut_off(refusal))?)
             }
             Decision::Pass(..) => {
                 tracing::debug!("this route has no upstream: the proxy that asks must send its requests on");
@@ -203,11 +210,22 @@ impl Front {
             session => session?,
         };
         let decision = ruling.decide(session, now);
+        if matches!(decision, Decision::Challenge(_)) && self.office.is_cut_off() {
+            return Err(Refusal::StoreUnavailable);
+        }
         // A stranger has nothing that another site's page could use.
         if decision.session().is_some() {
             upgrade_comes_from_here(request.headers(), self.site.scheme, target)?;
         }
         Ok(decision)
+    }
+
+    /// What ended while it was under way did not end for good.
+    fn or_cut_off(&self, refusal: Refusal) -> Refusal {
+        if refusal == Refusal::SessionEnded && self.office.is_cut_off() {
+            return Refusal::SessionUnconfirmed;
+        }
+        refusal
     }
 
     /// The site as people type it.

@@ -154,6 +154,15 @@ impl Desk {
             return Err(Refusal::CrossSite);
         }
         match endpoint {
+            Endpoint::Challenge
+            | Endpoint::Start
+            | Endpoint::Verify
+            | Endpoint::Resend
+            | Endpoint::Cancel
+                if self.sessions.outage().is_away() =>
+            {
+                Err(Refusal::StoreUnavailable)
+            }
             Endpoint::Challenge => self.show_challenge(visit).await,
             Endpoint::Start => self.start(visit).await,
             Endpoint::Verify => self.verify(visit).await,
@@ -164,6 +173,11 @@ impl Desk {
             Endpoint::Asset(name) => assets::serve(name).ok_or(Refusal::NotFound),
         }
     }
+}
+
+/// Whether a page of ours is for somebody who is in. The others say by themselves what is not possible.
+pub fn needs_session(path: &str) -> bool {
+    path.strip_prefix(BASE) == Some("/account")
 }
 
 /// The address of the challenge page, with a query.

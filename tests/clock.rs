@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use vestibule::access::keys::Keys;
-use vestibule::access::sessions::Sessions;
+use vestibule::access::sessions::{Ended, LiveSession, Sessions, Unusable};
 use vestibule::access::sign_in::{Cause, Failure, Identity, Parts, SignIn, SignedIn};
 use vestibule::app::{self, State};
 use vestibule::audit::Audit;
@@ -26,7 +26,7 @@ use vestibule::domain::user::UserId;
 use vestibule::metrics::Metrics;
 use vestibule::simulator::SentCode;
 use vestibule::simulator::twilio::{Options, Simulator};
-use vestibule::store::{NewUser, Store, UserChange, UserKey};
+use vestibule::store::{NewUser, Store, UserChange, UserKey, Which};
 use vestibule::verifier::failover::Failover;
 
 const ALICE: &str = "+14155550100";
@@ -76,7 +76,7 @@ impl World {
         let settings = settings(directory, limits, url);
         let State { store, master } = State::open(&settings).unwrap();
         let keys = Arc::new(Keys::open(store.clone(), master.clone(), &*clock).await.unwrap());
-        let sessions = Arc::new(Sessions::new(store.clone(), settings.session.idle_timeout));
+        let sessions = Arc::new(Sessions::new(store.clone(), settings.session, clock.clone()));
         let failover = Arc::new(app::failover(&settings, clock.clone()).unwrap());
         let lines = app::lines(&settings, &State { store: store.clone(), master: master.clone() }).unwrap();
         let parts = Parts {
@@ -305,7 +305,9 @@ async fn sessions_end_at_their_second_and_outlive_a_restart() {
     let (idle, hour, half_day) = (world.sign_in().await, 3_600, 43_200);
     let find = async |world: &World, signed_in: &SignedIn| {
         let found = world.sessions.find(signed_in.session.id, world.clock.now()).await.unwrap();
-        found.map_err(Option::unwrap).and_then(|session| session.touch(world.clock.now()))
+        let session = found.map_err(Option::unwrap)?;
+        assert_eq!(session.touch(world.clock.now()), Ok(()), "what is found can be used");
+        Ok(())
     };
     assert_eq!(find(&world, &idle).await, Ok(()));
     world.pass(hour - 1).await;
@@ -331,4 +333,151 @@ async fn sessions_end_at_their_second_and_outlive_a_restart() {
     assert_eq!(find(&world, &busy).await, Err(SessionEnd::Expired));
     assert!(world.keys.keyring().open(busy.token.as_bytes(), world.clock.now()).is_err());
     assert_eq!(find(&world, &idle).await, Err(SessionEnd::Expired));
+}
+
+/// Another gateway on the same store, with the session in use there too.
+async fn beside(world: &World, signed_in: &SignedIn) -> (Sessions, Arc<LiveSession>) {
+    let sessions = Sessions::new(world.store.clone(), world.settings.session, world.clock.clone());
+    let found = sessions.find(signed_in.session.id, world.clock.now()).await.unwrap().unwrap();
+    (sessions, found)
+}
+
+/// What a request meets: the session as this thread knows it, or its record once more.
+async fn used(sessions: &Sessions, known: &LiveSession, now: Timestamp) -> Result<(), SessionEnd> {
+    match known.touch(now) {
+        Ok(()) => Ok(()),
+        Err(Unusable::Over(end)) => Err(end),
+        Err(Unusable::Unread) => {
+            let found = sessions.find(known.id(), now).await.unwrap();
+            found.map_err(Option::unwrap).map(|session| assert_eq!(session.touch(now), Ok(())))
+        }
+        Err(Unusable::CutOff) => panic!("the store is there"),
+    }
+}
+
+#[tokio::test]
+async fn a_use_after_a_long_pause_is_known_elsewhere_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::new(directory.path(), GENEROUS).await;
+    let signed_in = world.sign_in().await;
+    let (here, at_ours) = beside(&world, &signed_in).await;
+    let (there, at_theirs) = beside(&world, &signed_in).await;
+    // For half an idle timeout nothing is written but by the next tidying.
+    world.pass(1_799).await;
+    assert_eq!(at_ours.touch(world.clock.now()), Ok(()));
+    let waits = tokio::time::timeout(Duration::from_millis(300), here.settle()).await;
+    assert!(waits.is_err(), "nothing to write at once");
+    here.tidy(world.clock.now()).await.unwrap();
+
+    world.pass(1_800).await;
+    assert_eq!(at_ours.touch(world.clock.now()), Ok(()));
+    let settled = tokio::time::timeout(Duration::from_secs(20), here.settle()).await;
+    assert!(settled.is_ok(), "it is written down without waiting for a tidying");
+    // By the record of before that use it would be idle.
+    world.pass(1_800).await;
+    assert_eq!(at_theirs.touch(world.clock.now()), Err(Unusable::Unread));
+    assert_eq!(used(&there, &at_theirs, world.clock.now()).await, Ok(()));
+    assert_eq!(
+        there.find(signed_in.session.id, world.clock.now()).await.unwrap().unwrap().judge(world.clock.now()),
+        Ok(())
+    );
+    // Idle everywhere, to the second.
+    there.tidy(world.clock.now()).await.unwrap();
+    world.pass(3_599).await;
+    assert_eq!(
+        used(&here, &at_ours, world.clock.now()).await,
+        Ok(()),
+        "used at the other an hour less a second ago"
+    );
+    here.tidy(world.clock.now()).await.unwrap();
+    world.pass(3_600).await;
+    for (sessions, known) in [(&here, &at_ours), (&there, &at_theirs)] {
+        assert_eq!(used(sessions, known, world.clock.now()).await, Err(SessionEnd::Idle));
+    }
+}
+
+#[tokio::test]
+async fn tidying_ends_what_is_idle_everywhere_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::new(directory.path(), GENEROUS).await;
+    let (busy, quiet) = (world.sign_in().await, world.sign_in().await);
+    let (here, busy_here) = beside(&world, &busy).await;
+    let (there, busy_there) = beside(&world, &busy).await;
+    let quiet_there = there.find(quiet.session.id, world.clock.now()).await.unwrap().unwrap();
+    for _ in 0..8 {
+        world.pass(600).await;
+        assert_eq!(busy_here.touch(world.clock.now()), Ok(()));
+        here.tidy(world.clock.now()).await.unwrap();
+    }
+    let tunnel = tokio::time::timeout(Duration::from_secs(20), quiet_there.over(&*world.clock));
+    let (_, ended) = tokio::join!(there.tidy(world.clock.now()), tunnel);
+    assert!(ended.is_ok(), "a tunnel on an idle session ends");
+    assert!(quiet_there.has_ended() && !busy_there.has_ended());
+    assert_eq!(busy_there.touch(world.clock.now()), Ok(()));
+    assert_eq!(used(&there, &quiet_there, world.clock.now()).await, Err(SessionEnd::Idle));
+}
+
+#[tokio::test]
+async fn the_grace_ends_at_its_second_and_nothing_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::new(directory.path(), GENEROUS).await;
+    let (signed_in, elsewhere) = (world.sign_in().await, world.sign_in().await);
+    let (sessions, known) = beside(&world, &signed_in).await;
+    let heard = sessions.outage().moment();
+    sessions.caught_up(heard);
+    world.pass(300).await;
+    sessions.outage().begin(&"gone");
+    let unknown = sessions.find(elsewhere.session.id, world.clock.now()).await;
+    assert!(unknown.is_err(), "nobody is let in meanwhile");
+    world.pass(599).await;
+    sessions.keep_grace();
+    assert_eq!(known.touch(world.clock.now()), Ok(()));
+    world.pass(1).await;
+    let tunnel = tokio::time::timeout(Duration::from_secs(20), known.over(&*world.clock));
+    let (ended, ()) = tokio::join!(tunnel, async { sessions.keep_grace() });
+    assert!(ended.is_ok(), "what is under way ends");
+    assert_eq!(known.touch(world.clock.now()), Err(Unusable::CutOff));
+    assert!(known.has_ended() && known.is_over(world.clock.now()));
+    assert!(sessions.find(signed_in.session.id, world.clock.now()).await.is_err());
+    sessions.tidy(world.clock.now()).await.unwrap();
+    sessions.caught_up(sessions.outage().moment());
+    assert_eq!(known.touch(world.clock.now()), Ok(()), "as if nothing had been");
+    assert!(sessions.find(elsewhere.session.id, world.clock.now()).await.unwrap().is_ok());
+
+    // Of half a day changes may have been forgotten: records are read anew, and tell.
+    sessions.outage().begin(&"gone");
+    world
+        .store
+        .end_sessions(Which::One(signed_in.session.id), SessionEnd::Revoked, world.clock.now())
+        .await
+        .unwrap();
+    world.pass(12 * 3_600 - 1_000).await;
+    sessions.caught_up(sessions.outage().moment());
+    assert!(!known.has_ended(), "less than that is told by the changes");
+    sessions.outage().begin(&"gone");
+    world.pass(12 * 3_600).await;
+    sessions.caught_up(sessions.outage().moment());
+    assert!(known.has_ended());
+}
+
+#[tokio::test]
+async fn a_session_ended_while_the_store_is_away_does_not_come_back_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::new(directory.path(), GENEROUS).await;
+    let signed_in = world.sign_in().await;
+    let (sessions, known) = beside(&world, &signed_in).await;
+    sessions.outage().begin(&"gone");
+    let (id, at) = (signed_in.session.id, world.clock.now());
+    assert_eq!(sessions.end(id, SessionEnd::SignedOut, at).await.unwrap(), Ended::Unrecorded);
+    assert_eq!(known.touch(at), Err(Unusable::Over(SessionEnd::SignedOut)));
+    sessions.tidy(at).await.unwrap();
+    sessions.caught_up(sessions.outage().moment());
+    // It is there again, and does not know yet.
+    assert_eq!(world.store.session(id).await.unwrap().unwrap().ended, None);
+    assert_eq!(sessions.find(id, at).await.unwrap().unwrap_err(), Some(SessionEnd::SignedOut));
+    assert!(sessions.is_behind());
+    sessions.catch_up().await.unwrap();
+    assert!(!sessions.is_behind());
+    assert_eq!(world.store.session(id).await.unwrap().unwrap().ended, Some(SessionEnd::SignedOut));
+    assert_eq!(sessions.find(id, at).await.unwrap().unwrap_err(), Some(SessionEnd::SignedOut));
 }

@@ -31,7 +31,7 @@ use crate::config;
 use crate::crypto::MasterKey;
 use crate::domain::challenge::Challenge;
 use crate::domain::channel::Channel;
-use crate::domain::id::ChallengeId;
+use crate::domain::id::{ChallengeId, SessionId};
 use crate::domain::limits::Rate;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::session::Session;
@@ -134,11 +134,15 @@ impl SignIn {
         self.parts.store.cancel_challenge(id).await
     }
 
+    /// The session that a token names, good or not.
+    pub fn session_of(&self, token: &[u8]) -> Option<SessionId> {
+        let opened = self.parts.keys.keyring().open(token, self.parts.clock.now()).ok()?;
+        Some(opened.session)
+    }
+
     /// Has providers forget codes that nobody typed, where they would go on by themselves.
-    pub async fn release_abandoned(&self) {
-        if let Err(error) = self.sender.release_abandoned().await {
-            tracing::warn!(%error, "codes that nobody typed could not be looked for");
-        }
+    pub async fn release_abandoned(&self) -> Result<(), StoreError> {
+        self.sender.release_abandoned().await
     }
 
     /// Forgets what was counted long enough ago.

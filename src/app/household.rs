@@ -1,20 +1,29 @@
 //! What goes on behind the requests: changes of other processes, what was abandoned, what is old.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior, timeout};
 
+use super::complaint::Complaint;
 use crate::access::keys::Keys;
-use crate::access::sessions::Sessions;
+use crate::access::outage::Outage;
+use crate::access::sessions::{Sessions, write_every};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::pages::Desk;
-use crate::store::Store;
+use crate::store::{Change, Store, StoreError};
 
-/// When sessions were last used is written down this often.
-const TIDY_EVERY: Duration = Duration::from_secs(10);
+/// Whether the grace of an outage is over is looked at this often.
+const KEEP_GRACE_EVERY: Duration = Duration::from_millis(250);
+/// A store that says nothing for so long is away, though what was asked may still be answered.
+const LATE: Duration = Duration::from_secs(2);
+/// A store that has so many changes for us has more.
+const MANY_CHANGES: usize = 1_000;
+/// What the store did not take is offered again this often.
+const CATCH_UP_EVERY: Duration = Duration::from_secs(5);
 /// Codes that nobody typed are looked for this often.
 const RELEASE_EVERY: Duration = Duration::from_secs(10);
 const PURGE_EVERY: Duration = Duration::from_secs(60);
@@ -34,61 +43,98 @@ pub(super) struct Household {
 
 pub(super) fn keep_house(office: &Handle, household: Household, settings: &Settings) {
     let Household { store, sessions, keys, desk, clock, known_change } = household;
-    office.spawn(listen_for_changes(store.clone(), sessions.clone(), keys, known_change));
-    let abandoned = desk.clone();
-    office.spawn(async move {
-        let mut ticks = tokio::time::interval(RELEASE_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            abandoned.sign_in.release_abandoned().await;
-        }
-    });
-    let tidy_clock = clock.clone();
-    office.spawn(async move {
-        let mut ticks = tokio::time::interval(TIDY_EVERY);
-        loop {
-            ticks.tick().await;
-            desk.sign_in.tidy();
-            if let Err(error) = sessions.tidy(tidy_clock.now()).await {
-                tracing::warn!(%error, "the last use of sessions could not be written down");
-            }
-        }
-    });
-    let key_lifetime = settings.session.absolute_timeout;
-    office.spawn(async move {
-        let mut ticks = tokio::time::interval(PURGE_EVERY);
-        loop {
-            ticks.tick().await;
-            // In small batches, so that nobody waits long behind one; again at once while there is more.
-            loop {
-                match store.purge(clock.now(), key_lifetime).await {
-                    Ok(gone) if gone >= FULL_BATCH => tokio::time::sleep(Duration::from_millis(100)).await,
-                    Ok(_) => break,
-                    Err(error) => break tracing::warn!(%error, "old records could not be purged"),
-                }
-            }
-        }
-    });
+    let listener = Listener { store: store.clone(), desk: desk.clone(), keys, known: known_change };
+    office.spawn(listener.listen());
+    office.spawn(keep_grace(sessions.clone()));
+    office.spawn(settle(sessions.clone()));
+    office.spawn(catch_up(desk.clone()));
+    office.spawn(release(desk.clone()));
+    office.spawn(tidy(desk, clock.clone(), write_every(settings.session.idle_timeout)));
+    office.spawn(purge(store, sessions, clock, settings.session.absolute_timeout));
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Reads on from the last change it knows of. A store that fails is asked again: nothing is missed meanwhile.
-async fn listen_for_changes(store: Store, sessions: Arc<Sessions>, keys: Arc<Keys>, mut known: i64) {
-    let mut reload_keys = false;
-    loop {
-        store.changed().await;
-        match store.changes_after(known).await {
-            Ok((number, changes)) => {
-                known = number;
-                if !changes.is_empty() {
-                    reload_keys |= sessions.hear(changes);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "changes cannot be read"),
+struct Listener {
+    store: Store,
+    desk: Arc<Desk>,
+    keys: Arc<Keys>,
+    known: i64,
+}
+
+impl Listener {
+    async fn listen(mut self) {
+        let mut reload_keys = false;
+        loop {
+            self.store.changed().await;
+            // What fails is tried again the next time.
+            reload_keys |= self.hear().await;
+            reload_keys = reload_keys && !reload(&self.keys).await;
         }
-        // What fails is tried again with the next tick.
-        reload_keys = reload_keys && !reload(&keys).await;
     }
+
+    /// Hears of all that changed; whether the keys did.
+    async fn hear(&mut self) -> bool {
+        let sessions = self.desk.sessions.clone();
+        let outage = sessions.outage();
+        let mut keys_changed = false;
+        loop {
+            let asked = outage.moment();
+            let changes = match self.read(outage).await {
+                Ok(changes) => changes,
+                Err(error) => {
+                    outage.begin(&error);
+                    return keys_changed;
+                }
+            };
+            let many = changes.len() >= MANY_CHANGES;
+            if !changes.is_empty() {
+                keys_changed |= sessions.hear(changes);
+            }
+            // Nobody is let through again by half of what happened meanwhile.
+            if !many {
+                let was_away = outage.is_away();
+                sessions.caught_up(asked);
+                if was_away {
+                    self.catch_up();
+                }
+                return keys_changed;
+            }
+        }
+    }
+
+    async fn read(&mut self, outage: &Outage) -> Result<Vec<Change>, StoreError> {
+        let mut reading = pin!(self.store.changes_after(self.known));
+        let answer = match timeout(LATE, &mut reading).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                outage.begin(&"it gives no answer");
+                reading.await
+            }
+        };
+        let (number, changes) = answer?;
+        self.known = number;
+        Ok(changes)
+    }
+
+    /// Writes down who signed out meanwhile, and what was used, before another gateway takes somebody for idle. Beside
+    /// the listening, which waits for no writer.
+    fn catch_up(&self) {
+        let desk = self.desk.clone();
+        // What is not taken now is offered again soon, and told then.
+        tokio::spawn(async move { offer(&desk).await });
+    }
+}
+
+/// Offers the store what it did not take before.
+async fn offer(desk: &Desk) -> Result<(), StoreError> {
+    desk.sessions.catch_up().await?;
+    desk.audit.catch_up().await
 }
 
 /// Whether the keys were read.
@@ -99,4 +145,69 @@ async fn reload(keys: &Keys) -> bool {
         Err(error) => tracing::error!(%error, "the signing keys could not be read again; the old ones stay"),
     }
     reloaded.is_ok()
+}
+
+/// Beside the listener, which may be waiting for the store.
+async fn keep_grace(sessions: Arc<Sessions>) {
+    let mut ticks = every(KEEP_GRACE_EVERY);
+    loop {
+        ticks.tick().await;
+        sessions.keep_grace();
+    }
+}
+
+async fn settle(sessions: Arc<Sessions>) {
+    loop {
+        sessions.settle().await;
+    }
+}
+
+async fn catch_up(desk: Arc<Desk>) {
+    let mut ticks = every(CATCH_UP_EVERY);
+    let mut complaint = Complaint::about("what happened cannot be written down in the store");
+    loop {
+        ticks.tick().await;
+        let is_behind = desk.sessions.is_behind() || desk.audit.is_behind();
+        if is_behind && !desk.sessions.outage().is_away() {
+            complaint.tell(&offer(&desk).await);
+        }
+    }
+}
+
+async fn release(desk: Arc<Desk>) {
+    let mut ticks = every(RELEASE_EVERY);
+    let mut complaint = Complaint::about("codes that nobody typed cannot be looked for");
+    loop {
+        ticks.tick().await;
+        if !desk.sessions.outage().is_away() {
+            complaint.tell(&desk.sign_in.release_abandoned().await);
+        }
+    }
+}
+
+async fn tidy(desk: Arc<Desk>, clock: Arc<dyn Clock>, period: Duration) {
+    let mut ticks = every(period);
+    let mut complaint = Complaint::about("the last use of sessions cannot be written down");
+    loop {
+        ticks.tick().await;
+        desk.sign_in.tidy();
+        complaint.tell(&desk.sessions.tidy(clock.now()).await);
+    }
+}
+
+async fn purge(store: Store, sessions: Arc<Sessions>, clock: Arc<dyn Clock>, key_lifetime: Duration) {
+    let mut ticks = every(PURGE_EVERY);
+    let mut complaint = Complaint::about("old records cannot be purged");
+    loop {
+        ticks.tick().await;
+        // In small batches, so that nobody waits long behind one; again at once while there is more.
+        while !sessions.outage().is_away() {
+            let gone = store.purge(clock.now(), key_lifetime).await;
+            complaint.tell(&gone);
+            if !gone.is_ok_and(|gone| gone >= FULL_BATCH) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
 }

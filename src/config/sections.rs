@@ -12,7 +12,7 @@ use tracing::Level;
 use super::provider::Provider;
 use super::reader::{Section, boolean, integer};
 use super::secret::environment;
-use super::values::{Network, duration, one_of, refuse_everybody};
+use super::values::{Network, duration, duration_or_none, one_of, refuse_everybody};
 use crate::domain::channel::Channel;
 use crate::domain::limits::Rate;
 use crate::domain::phone::Region;
@@ -164,6 +164,8 @@ pub struct Session {
     pub idle_timeout: Duration,
     /// A session is over after so long, used or not.
     pub absolute_timeout: Duration,
+    /// So long after the last changes were read, a session in memory is believed while the store is away.
+    pub outage_grace: Duration,
 }
 
 /// `[limits]`
@@ -341,11 +343,18 @@ fn fits_a_message(brand: &str) -> bool {
     !brand.is_empty() && brand.chars().count() <= 30 && digits <= 4 && !brand.contains(char::is_control)
 }
 
+/// Changes are kept for a day; who reads on after half of one has missed none.
+const LONGEST_GRACE: Duration = Duration::from_secs(12 * 3_600);
+
 pub(super) fn session(section: &Section<'_>) -> Option<Session> {
     let session = Session {
         idle_timeout: duration(section, "idle_timeout", Duration::from_secs(3_600)),
         absolute_timeout: duration(section, "absolute_timeout", Duration::from_secs(12 * 3_600)),
+        outage_grace: duration_or_none(section, "outage_grace", Duration::from_secs(15 * 60)),
     };
+    if session.outage_grace > LONGEST_GRACE {
+        section.problem("outage_grace", "who was shut out would stay in for too long; write at most \"12h\"");
+    }
     if session.idle_timeout > session.absolute_timeout {
         section.problem("idle_timeout", "longer than absolute_timeout; make it shorter or equal");
     }

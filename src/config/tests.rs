@@ -49,6 +49,7 @@ fn a_short_file_is_complete() {
     assert_eq!(settings.limits.checks_per_challenge.to_string(), "10/5m");
     assert_eq!(settings.session.idle_timeout.as_secs(), 3_600);
     assert_eq!(settings.session.absolute_timeout.as_secs(), 12 * 3_600);
+    assert_eq!(settings.session.outage_grace.as_secs(), 900);
 }
 
 #[test]
@@ -238,6 +239,14 @@ fn each_mistake_has_its_reason_and_remedy() {
             "session.idle_timeout: longer than absolute_timeout",
         ),
         (with("[session]\nidle_timeout = 60\n"), "session.idle_timeout: not a duration"),
+        (
+            with("[session]\noutage_grace = \"none\"\n"),
+            "session.outage_grace: not a duration; write a number and a unit",
+        ),
+        (
+            with("[session]\noutage_grace = \"13h\"\n"),
+            "session.outage_grace: who was shut out would stay in for too long",
+        ),
         (with("[store]\nurl = \"mysql://x\"\n"), "store.url: no store; write"),
         (with("[challenge]\ndefault_region = \"Germany\"\n"), "challenge.default_region: not a country"),
         (with("[challenge]\nbrand = \"12345\"\n"), "challenge.brand: does not fit"),

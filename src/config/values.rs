@@ -21,6 +21,18 @@ pub(super) fn duration(section: &Section<'_>, key: &'static str, default: Durati
 
 const NOTHING: &str = "must be longer than nothing; write a number and a unit, like \"90s\"";
 
+/// A duration that may be nothing, `0s`, or its default.
+pub(super) fn duration_or_none(section: &Section<'_>, key: &'static str, default: Duration) -> Duration {
+    let read = section.value(key, |value| {
+        let text = value.as_str().unwrap_or_default().trim();
+        if is_nothing(text) {
+            return Ok(Duration::ZERO);
+        }
+        parse_duration(text).map_err(|error| format!("{error}, or \"0s\" for none"))
+    });
+    read.unwrap_or(default)
+}
+
 /// Whether it is a duration but for its length: `0s`.
 fn is_nothing(text: &str) -> bool {
     text.starts_with('0') && text.trim_start_matches('0').bytes().all(|byte| byte.is_ascii_lowercase())

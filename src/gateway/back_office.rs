@@ -73,10 +73,18 @@ impl BackOffice {
         let sessions = self.sessions.clone();
         let found = self.ask(&self.look_ups, async move { sessions.find(opened.session, now).await }).await?;
         let found = found.map_err(|error| {
-            tracing::error!(%error, "a session could not be read");
-            Refusal::StoreUnavailable
+            // An outage that is known is in the log already.
+            if !self.sessions.outage().is_away() {
+                tracing::error!(%error, "a session could not be read");
+            }
+            Refusal::SessionUnconfirmed
         })?;
         Ok(found.map_err(|end| end.map_or(Cause::NoSession, Cause::SessionEnded)))
+    }
+
+    /// Whether the store has been away for longer than sessions in memory are believed.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.sessions.outage().is_cut_off()
     }
 
     async fn ask<T: Send + 'static>(

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::BackOffice;
+use crate::access::sessions::Unusable;
 use crate::domain::policy::Cause;
 use crate::domain::time::Timestamp;
 use crate::pages::problem::Refusal;
@@ -19,17 +20,23 @@ pub(super) struct KnownSessions {
 const MOST: usize = 65_536;
 
 impl KnownSessions {
-    /// The session of a token that was verified before, used at `now`; or why it is over.
+    /// The session of a token that was verified before, used at `now`; or why it is over. None where that cannot be
+    /// said from memory.
     pub(super) fn known(&self, token: &[u8], now: Timestamp) -> Option<Result<Proved, Cause>> {
         let table = self.table.borrow();
         let proved = table.get(token)?;
-        match proved.session().touch(now) {
-            Ok(()) => Some(Ok(proved.clone())),
-            Err(end) => {
-                drop(table);
-                self.table.borrow_mut().remove(token);
-                Some(Err(Cause::SessionEnded(end)))
-            }
+        let unusable = match proved.session().touch(now) {
+            Ok(()) => return Some(Ok(proved.clone())),
+            Err(unusable) => unusable,
+        };
+        drop(table);
+        if unusable == Unusable::CutOff {
+            return None;
+        }
+        self.table.borrow_mut().remove(token);
+        match unusable {
+            Unusable::Over(end) => Some(Err(Cause::SessionEnded(end))),
+            Unusable::Unread | Unusable::CutOff => None,
         }
     }
 
@@ -44,8 +51,10 @@ impl KnownSessions {
             Ok(session) => session,
             Err(cause) => return Ok(Err(cause)),
         };
-        if let Err(end) = session.touch(now) {
-            return Ok(Err(Cause::SessionEnded(end)));
+        match session.touch(now) {
+            Ok(()) => {}
+            Err(Unusable::Over(end)) => return Ok(Err(Cause::SessionEnded(end))),
+            Err(Unusable::Unread | Unusable::CutOff) => return Err(Refusal::SessionUnconfirmed),
         }
         let proved = Proved::new(session);
         let mut table = self.table.borrow_mut();
@@ -58,6 +67,7 @@ impl KnownSessions {
 
     /// Forgets tokens whose session is over.
     pub(super) fn tidy(&self, now: Timestamp) {
-        self.table.borrow_mut().retain(|_, proved| proved.session().judge(now).is_ok());
+        let is_kept = |proved: &Proved| matches!(proved.session().judge(now), Ok(()) | Err(Unusable::CutOff));
+        self.table.borrow_mut().retain(|_, proved| is_kept(proved));
     }
 }

@@ -51,6 +51,8 @@ pub enum Refusal {
     Internal,
     /// The store could not do its work.
     StoreUnavailable,
+    /// Somebody has a session, and the store cannot tell whether it goes on.
+    SessionUnconfirmed,
     /// The application cannot be reached.
     UpstreamUnreachable,
     /// The application did not answer in time.
@@ -82,9 +84,10 @@ impl Refusal {
             Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Busy | Self::StoreUnavailable | Self::UpstreamsResting { .. } => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Busy
+            | Self::StoreUnavailable
+            | Self::SessionUnconfirmed
+            | Self::UpstreamsResting { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::UpstreamFailed | Self::UpstreamTls => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -124,7 +127,7 @@ impl Refusal {
             Self::SessionEnded => "session_ended",
             Self::Busy => "busy",
             Self::Internal => "internal_error",
-            Self::StoreUnavailable => "store_unavailable",
+            Self::StoreUnavailable | Self::SessionUnconfirmed => "store_unavailable",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamFailed => "upstream_failed",
@@ -139,6 +142,7 @@ impl Refusal {
             Self::AmbiguousPath => Some("ambiguous_path"),
             Self::UnknownHost => Some("unknown_host"),
             Self::StoreUnavailable => Some("store_unavailable"),
+            Self::SessionUnconfirmed => Some("session_unconfirmed"),
             Self::UpstreamUnreachable => Some("upstream_unreachable"),
             Self::UpstreamTimeout => Some("upstream_timeout"),
             Self::UpstreamFailed => Some("upstream_failed"),

@@ -4,9 +4,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::access::sessions::LiveSession;
+use crate::access::sessions::{LiveSession, Unusable};
 use crate::clock::Clock;
-use crate::domain::session::SessionEnd;
 use crate::domain::user::UserName;
 
 /// For as long as it holds, bytes pass.
@@ -44,7 +43,7 @@ impl Standing {
     /// Whether it is over, by its timeouts too.
     pub(super) fn is_over(&self) -> bool {
         match self {
-            Self::Session(session, clock) => session.judge(clock.now()).is_err(),
+            Self::Session(session, clock) => session.is_over(clock.now()),
             Self::Open => false,
         }
     }
@@ -58,7 +57,7 @@ impl Standing {
     }
 
     /// Uses it, unless it is over.
-    pub(super) fn touch(&self) -> Result<(), SessionEnd> {
+    pub(super) fn touch(&self) -> Result<(), Unusable> {
         match self {
             Self::Session(session, clock) => session.touch(clock.now()),
             Self::Open => Ok(()),

@@ -14,10 +14,14 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
+use crate::access::outage::Away;
+use crate::access::sessions::Sessions;
 use crate::access::spend_guard::gateway_budgets;
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::spend::Guard;
+use crate::domain::time::Short;
 use crate::metrics::{MEDIA_TYPE, Metrics};
 use crate::proxy::Applications;
 use crate::store::Store;
@@ -28,6 +32,10 @@ use crate::verifier::failover::Failover;
 pub struct Observed {
     /// Whether it can be written.
     pub store: Store,
+    /// Whether it is away, and what it did not take.
+    pub sessions: Arc<Sessions>,
+    /// What it did not take either.
+    pub audit: Audit,
     /// Which providers are asked.
     pub failover: Arc<Failover>,
     /// Which upstreams get requests.
@@ -40,6 +48,8 @@ pub struct Observed {
     pub clock: Arc<dyn Clock>,
 }
 
+/// The store answers a monitor in so long, or not at all.
+const STORE: Duration = Duration::from_secs(2);
 /// A monitor's request is here in so long.
 const HEAD: Duration = Duration::from_secs(10);
 
@@ -63,6 +73,22 @@ pub async fn serve(listener: TcpListener, observed: Observed) {
 }
 
 impl Observed {
+    /// Why people cannot sign in, if that is so. Nothing is written to find out: what the store last refused to take
+    /// tells of a full or read-only disk.
+    async fn unready(&self) -> Option<String> {
+        if let Some(away) = self.sessions.outage().status() {
+            return Some(describe(away));
+        }
+        if self.sessions.is_behind() || self.audit.is_behind() {
+            return Some("the store does not take what is to be written down; sessions go on\n".to_owned());
+        }
+        let answer = tokio::time::timeout(STORE, self.store.touch_sessions(Vec::new())).await;
+        match answer {
+            Ok(Ok(())) => None,
+            Ok(Err(_)) | Err(_) => Some("the store does not answer\n".to_owned()),
+        }
+    }
+
     async fn metrics(&self) -> Response<Full<Bytes>> {
         for (provider, asked) in self.failover.health() {
             self.metrics.set_health(provider, asked);
@@ -92,24 +118,28 @@ impl Observed {
     }
 }
 
+fn describe(Away { since, grace_left }: Away) -> String {
+    let since = jiff::Timestamp::from_second(since.unix()).unwrap_or_default();
+    match grace_left {
+        Some(left) => format!("the store is away since {since}; sessions in use go on for {}\n", Short(left)),
+        None => format!("the store is away since {since}; the grace is over and no session goes on\n"),
+    }
+}
+
 async fn answer(request: &Request<Incoming>, observed: &Observed) -> Response<Full<Bytes>> {
     match request.uri().path() {
         "/metrics" => observed.metrics().await,
         "/health/live" => text(StatusCode::OK, "live\n"),
-        // The writer too: a full or read-only disk lets nobody sign in.
-        "/health/ready" => match observed.store.touch_sessions(Vec::new()).await {
-            Ok(()) => text(StatusCode::OK, "ready\n"),
-            Err(error) => {
-                tracing::warn!(%error, "not ready");
-                text(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer\n")
-            }
+        "/health/ready" => match observed.unready().await {
+            None => text(StatusCode::OK, "ready\n"),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         },
         _ => text(StatusCode::NOT_FOUND, "not found\n"),
     }
 }
 
-fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
