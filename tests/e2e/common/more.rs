@@ -217,11 +217,17 @@ impl Gateway {
 
     /// The figures for monitors.
     pub async fn figures(&mut self) -> String {
+        self.told_monitors("/metrics").await.1
+    }
+
+    /// What monitors are told: status and text.
+    pub async fn told_monitors(&mut self, path: &str) -> (u16, String) {
         let log = self.log();
         let line = log.lines().find(|line| line.contains("health and metrics are told")).unwrap();
         let line: Value = serde_json::from_str(line).unwrap();
-        let url = format!("http://{}/metrics", line["address"].as_str().unwrap());
-        super::http().get(url).send().await.unwrap().text().await.unwrap()
+        let url = format!("http://{}{path}", line["address"].as_str().unwrap());
+        let answer = super::http().get(url).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// Waits until the figures have this line.
