@@ -160,10 +160,9 @@ impl Cluster {
 
     /// What psql prints, as the administrator; columns are separated by `|`.
     fn sql(&self, database: &str, text: &str) -> String {
-        let mut psql = Command::new(Path::new(PROGRAMS).join("psql"));
-        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-h"]);
-        psql.arg(&self.directory).args(["-p", &self.port.to_string(), "-c", text]);
-        let said = succeeded("psql", psql.stdin(Stdio::null()).output());
+        let mut psql = psql();
+        psql.args(["-U", "postgres", "-d", database, "-h"]).arg(&self.directory);
+        let said = succeeded("psql", psql.args(["-p", &self.port.to_string(), "-c", text]).output());
         String::from_utf8(said.stdout).unwrap().trim_end().to_owned()
     }
 
@@ -250,6 +249,13 @@ impl Database {
         let (over_tls, plain) = counts.split_once('|').unwrap();
         (over_tls.parse().unwrap(), plain.parse().unwrap())
     }
+}
+
+/// The client, which prints columns separated by `|` and stops at the first error.
+pub fn psql() -> Command {
+    let mut psql = Command::new(Path::new(PROGRAMS).join("psql"));
+    psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1"]).stdin(Stdio::null());
+    psql
 }
 
 /// Waits for the end of its input in a group of its own, which no key of a terminal's reaches.

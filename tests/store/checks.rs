@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use vestibule::domain::challenge::{Challenge, Closed, State, Subject};
 use vestibule::domain::limits::{FailureStop, Failures, Rate};
+use vestibule::domain::sending::Prospect;
 use vestibule::domain::time::Timestamp;
 use vestibule::store::Refused;
 
 use crate::engine::{Fixture, Store, on_every_engine};
 use crate::given::{
-    HOUR, NOW, OFTEN, TRIES, after, approval, challenge, join, new_session, now_is, start, state, stranger,
-    user,
+    HOUR, NOW, OFTEN, TRIES, after, approval, challenge, delivered, join, new_session, now_is, start, state,
+    stranger, user,
 };
 
 on_every_engine!(
@@ -23,6 +24,7 @@ on_every_engine!(
     a_failure_can_be_taken_back,
     giving_up_ends_one_challenge,
     a_used_up_code_ends_all_it_serves,
+    an_earlier_code_of_the_same_person_is_another,
     an_expired_code_may_still_be_accepted,
 );
 
@@ -171,6 +173,26 @@ async fn a_used_up_code_ends_all_it_serves(store: Fixture) {
     }
     assert_eq!(state(&store, &theirs).await, State::Open);
     store.use_up_code(stranger("nobody", NOW).id).await.unwrap();
+}
+
+async fn an_earlier_code_of_the_same_person_is_another(store: Fixture) {
+    let alice = user(&store, "alice").await;
+    let earlier = start(&store, challenge(&alice, NOW)).await;
+    let one = start(&store, challenge(&alice, after(600))).await;
+    let untouched = async || {
+        let now = now_is(&store, &earlier).await;
+        assert_eq!((now.state, now.prospect, now.checks), (State::Open, Prospect::Open, 0));
+        assert_eq!((now.holder, now.expires_at), (earlier.holder.clone(), earlier.expires_at));
+    };
+    store.record_delivery(one.id, after(600), delivered("vonage", "h1")).await.unwrap();
+    check(&store, &one, 601).await.unwrap();
+    store.expire_code(one.id, after(602)).await.unwrap();
+    untouched().await;
+    store.use_up_code(one.id).await.unwrap();
+    untouched().await;
+    let two = start(&store, challenge(&alice, after(700))).await;
+    store.accept_challenge(approval(&two), new_session(NOW), after(701)).await.unwrap().unwrap();
+    untouched().await;
 }
 
 async fn an_expired_code_may_still_be_accepted(store: Fixture) {

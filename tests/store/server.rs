@@ -1,15 +1,13 @@
 //! The PostgreSQL of the tests is what they take it for.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::postgres::{Cluster, Database};
+use crate::postgres::{Cluster, Database, psql};
 
 /// Asks over TCP as the gateway does, with this much TLS.
 fn ask(database: &Database, tls: &str, password: &str, text: &str) -> Result<String, String> {
     let url = format!("{}?sslmode={tls}&sslrootcert={}", database.url(), database.ca_file().display());
-    let mut psql = Command::new("psql");
-    psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", &url, "-c", text]).env("PGPASSWORD", password);
-    let output = psql.stdin(Stdio::null()).output().unwrap();
+    let output = psql().args([&url, "-c", text]).env("PGPASSWORD", password).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap().trim().to_owned();
     if output.status.success() { Ok(said) } else { Err(String::from_utf8(output.stderr).unwrap()) }
 }
@@ -59,9 +57,9 @@ fn it_stops_starts_and_keeps_what_it_had() {
 fn connections_are_broken_on_demand() {
     let database = Database::fresh();
     let url = format!("{}?sslmode=require", database.url());
-    let mut sleeper = Command::new("psql");
-    sleeper.args(["-X", &url, "-c", "SELECT pg_sleep(600)"]).env("PGPASSWORD", database.password());
-    let mut sleeper = sleeper.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut sleeper = psql();
+    sleeper.args([&url, "-c", "SELECT pg_sleep(600)"]).env("PGPASSWORD", database.password());
+    let mut sleeper = sleeper.stderr(Stdio::null()).spawn().unwrap();
     while database.connections() != (1, 0) {
         assert!(sleeper.try_wait().unwrap().is_none(), "it is let in");
     }
