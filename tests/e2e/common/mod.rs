@@ -9,6 +9,8 @@ pub mod frames;
 pub mod journey;
 pub mod more;
 pub mod origin;
+#[path = "../../common/postgres.rs"]
+pub mod postgres;
 pub mod raw;
 pub mod upstream;
 pub mod wire;
