@@ -22,6 +22,9 @@ const ROLE: &str = "vestibule";
 /// As awkward as one may be: it never stands in a URL.
 const PASSWORD: &str = "p@ss:w/rd?&% of 'the' tests";
 
+/// What gateways that share a store seal their secrets with.
+const MASTER_KEY: &str = "VGhpcnR5LXR3byBieXRlcyBmb3IgdGhlIHRlc3RzLi4=";
+
 /// One server process with its data. Nothing that makes a commit safe is off.
 pub struct Cluster {
     directory: PathBuf,
@@ -61,6 +64,7 @@ impl Cluster {
         let cluster = Self { watch: watch(&directory), directory, port: free_port() };
         cluster.give_away("");
         write(&cluster.password_file(), PASSWORD);
+        write(&cluster.master_key_file(), MASTER_KEY);
         cluster.initialise(tls);
         cluster.start();
         cluster.sql(
@@ -154,6 +158,10 @@ impl Cluster {
         self.directory.join("ca.pem")
     }
 
+    fn master_key_file(&self) -> PathBuf {
+        self.directory.join("master.key")
+    }
+
     fn password_file(&self) -> PathBuf {
         self.directory.join("password")
     }
@@ -221,9 +229,10 @@ impl Database {
     /// The `[store]` section of a gateway.
     pub fn settings(&self) -> String {
         format!(
-            "[store]\nurl = \"{}\"\npassword = {{ file = \"{}\" }}\nca = \"{}\"\n",
+            "[store]\nurl = \"{}\"\npassword = {{ file = \"{}\" }}\nmaster_key = {{ file = \"{}\" }}\nca = \"{}\"\n",
             self.url(),
             self.cluster.password_file().display(),
+            self.cluster.master_key_file().display(),
             self.ca_file().display()
         )
     }

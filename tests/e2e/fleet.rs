@@ -19,7 +19,9 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 /// Gateways that share a store, and the keys beside it.
 struct Fleet {
     simulator: Simulator,
+    /// Where the administrator works: the house of the first.
     house: House,
+    _others: Vec<House>,
     gateways: Vec<Gateway>,
     upstream: Upstream,
 }
@@ -28,11 +30,12 @@ impl Fleet {
     async fn start(database: &Database, gateways: usize, more: &str) -> Self {
         let simulator = Simulator::start(&[]);
         let upstream = Upstream::start().await;
-        let house =
-            House::new(&simulator, &config(&upstream, &format!("{more}\n{}", database.settings()), ""));
-        house.add_users(&[("alice", ALICE), ("bob", BOB)]);
-        let gateways = (0..gateways).map(|_| Gateway::start(&house)).collect();
-        Self { simulator, house, gateways, upstream }
+        let text = config(&upstream, &format!("{more}\n{}", database.settings()), "");
+        let mut houses: Vec<House> = (0..gateways).map(|_| House::new(&simulator, &text)).collect();
+        houses[0].add_users(&[("alice", ALICE), ("bob", BOB)]);
+        let gateways = houses.iter().map(Gateway::start).collect();
+        let house = houses.remove(0);
+        Self { simulator, house, _others: houses, gateways, upstream }
     }
 
     /// A fresh browser at one of them.

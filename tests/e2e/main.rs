@@ -16,8 +16,6 @@ mod cli;
 mod disk;
 mod failover;
 mod faults;
-// Until there is a store on PostgreSQL.
-#[cfg(false)]
 mod fleet;
 mod forward_auth;
 mod frames;
