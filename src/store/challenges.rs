@@ -323,12 +323,11 @@ pub(super) fn refund_failure(t: &mut dyn Transaction, subject: &Subject) -> Resu
 
 pub(super) fn cancel(t: &mut dyn Transaction, id: ChallengeId) -> Result<(), StoreError> {
     hold(t, id)?;
-    close(t, id, State::Cancelled).map(drop)
-}
-
-fn close(t: &mut dyn Transaction, id: ChallengeId, state: State) -> Result<bool, StoreError> {
-    let statement = "UPDATE challenge SET state = ? WHERE id = ? AND state = 'open'";
-    Ok(t.execute(statement, values![state.as_str(), id.to_string()])? == 1)
+    t.execute(
+        "UPDATE challenge SET state = 'cancelled' WHERE id = ? AND state = 'open'",
+        values![id.to_string()],
+    )?;
+    Ok(())
 }
 
 /// Ends every challenge of a code without success.
@@ -355,8 +354,11 @@ pub(super) fn accept(
 ) -> Result<Option<Session>, StoreError> {
     // Their account, too: who is shut out meanwhile is seen to be.
     hold(t, approval.challenge())?;
-    // Whoever turns `open` into `accepted` has won; everybody else finds nothing to turn.
-    if !close(t, approval.challenge(), State::Accepted)? {
+    // Whoever turns `open` into `accepted` has won; everybody else finds nothing to turn, and with the same code neither
+    // does another tab.
+    let statement =
+        "UPDATE challenge SET state = 'accepted' WHERE id = ? AND state = 'open' AND prospect <> 'used'";
+    if t.execute(statement, values![approval.challenge().to_string()])? == 0 {
         return Ok(None);
     }
     let by_id = "SELECT * FROM \"user\" WHERE id = ?";

@@ -601,9 +601,9 @@ async fn deliveries_cancellations_and_expiries_block_nobody(store: Fixture) {
                 }
             })
             .await;
-        // Each of these was judged right before any was accepted; each challenge lets in once.
+        // Each of these was judged right before any was accepted; the code lets in once, or was cancelled before.
         let sessions = sessions.into_iter().flatten().count();
-        assert!((1..=8).contains(&sessions), "{sessions}");
+        assert!(sessions <= 1, "{sessions}");
         let live = store.sessions(NOW).await.unwrap();
         assert_eq!(live.iter().filter(|session| session.user_id == user.id).count(), sessions);
     }

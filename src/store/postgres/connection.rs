@@ -1,6 +1,7 @@
 //! One connection, and one transaction on it.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use postgres::error::SqlState;
@@ -76,7 +77,9 @@ pub(super) fn is_worth_another_try(error: &StoreError) -> bool {
         SqlState::ADMIN_SHUTDOWN,
         SqlState::READ_ONLY_SQL_TRANSACTION,
     ];
-    error.is_closed() || error.code().is_some_and(|code| again.contains(code))
+    // A server that crashed says nothing before its connection breaks.
+    let broke = error.source().is_some_and(|cause| cause.is::<std::io::Error>());
+    broke || error.is_closed() || error.code().is_some_and(|code| again.contains(code))
 }
 
 struct Running<'c> {
