@@ -289,7 +289,7 @@ impl Front {
 /// A page of another site may not open a WebSocket with this person's session (RFC 6455 section 10.2).
 fn upgrade_comes_from_here(headers: &HeaderMap, scheme: &str, target: &Target<'_>) -> Result<(), Refusal> {
     // Proxies that ask about a request keep `Upgrade` to themselves.
-    let upgrades = headers.contains_key(UPGRADE) || headers.contains_key(SEC_WEBSOCKET_VERSION);
+    let upgrades = headers.keys().any(|name| *name == UPGRADE || *name == SEC_WEBSOCKET_VERSION);
     let from_here = || origin::is_same(headers, scheme, target.authority());
     if upgrades && !from_here() { Err(Refusal::CrossSite) } else { Ok(()) }
 }

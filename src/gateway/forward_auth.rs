@@ -107,7 +107,7 @@ impl ForwardAuth {
             Dialect::Envoy => {
                 let host =
                     authority::authority(&head.uri, &headers).map_err(|_| Unclear::Unreadable(HOST))?;
-                let host = HeaderValue::from_str(host).map_err(|_| Unclear::Unreadable(HOST))?;
+                let host = HeaderValue::from_str(host.text).map_err(|_| Unclear::Unreadable(HOST))?;
                 (head.method, host, behind_ours(&head.uri).ok_or(Unclear::NoPath)?)
             }
         };

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::HeaderValue;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request};
 
@@ -60,13 +60,9 @@ pub fn read<'p, B>(policy: &'p Policy, request: &Request<B>) -> Result<Target<'p
         return Err(Refusal::Malformed);
     }
     let written = authority::authority(request.uri(), request.headers()).map_err(|_| Refusal::Malformed)?;
-    let host = authority::host(written).map_err(|_| Refusal::Malformed)?;
+    let host = authority::host(written.text).map_err(|_| Refusal::Malformed)?;
     let host = policy.host(&host).ok_or(Refusal::UnknownHost)?;
-    // The field itself where there is one: cloning it copies nothing.
-    let written = match request.headers().get(HOST) {
-        Some(field) => field.clone(),
-        None => HeaderValue::from_str(written).map_err(|_| Refusal::Malformed)?,
-    };
+    let written = written.field().map_err(|_| Refusal::Malformed)?;
     if path_and_query(request).len() > path::LONGEST_TARGET {
         return Err(Refusal::TargetTooLong);
     }

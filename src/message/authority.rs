@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hyper::header::HOST;
+use hyper::header::{HOST, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Uri};
 
@@ -11,18 +11,38 @@ use hyper::{HeaderMap, Uri};
 #[error("the request does not name one host")]
 pub struct NoHost;
 
-/// The authority as the client wrote it, for [`host`] to read: from the target where it has one, and then `Host`, if there, must agree
+/// The authority of a request, as the client wrote it.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'r> {
+    /// For [`host`] to read.
+    pub text: &'r str,
+    /// `Host`, where it is there.
+    field: Option<&'r HeaderValue>,
+}
+
+impl Written<'_> {
+    /// The same as a field: `Host` itself where there is one, since cloning it copies nothing.
+    pub fn field(&self) -> Result<HeaderValue, NoHost> {
+        match self.field {
+            Some(field) => Ok(field.clone()),
+            None => HeaderValue::from_str(self.text).map_err(|_| NoHost),
+        }
+    }
+}
+
+/// The authority as the client wrote it: from the target where it has one, and then `Host`, if there, must agree
 /// (RFC 9112 section 3.2.2, RFC 9113 section 8.3.1).
-pub fn authority<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Result<&'r str, NoHost> {
+pub fn authority<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Result<Written<'r>, NoHost> {
     let mut hosts = headers.get_all(HOST).iter();
-    let field = hosts.next().map(|host| host.to_str().map_err(|_| NoHost)).transpose()?;
+    let field = hosts.next();
     if hosts.next().is_some() {
         return Err(NoHost);
     }
+    let of_field = field.map(|host| host.to_str().map_err(|_| NoHost)).transpose()?;
     let target = uri.authority().map(Authority::as_str);
-    match (target, field) {
+    match (target, of_field) {
         (Some(target), Some(field)) if !target.eq_ignore_ascii_case(field) => Err(NoHost),
-        (Some(authority), _) | (None, Some(authority)) => Ok(authority),
+        (Some(text), _) | (None, Some(text)) => Ok(Written { text, field }),
         (None, None) => Err(NoHost),
     }
 }
@@ -40,20 +60,25 @@ pub fn host(authority: &str) -> Result<Cow<'_, str>, NoHost> {
 fn split(authority: &str) -> Result<&str, NoHost> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
-            let end = rest.find(']').ok_or(NoHost)? + 2;
-            (&authority[..end], &authority[end..])
+            let of_an_address = |b: u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.');
+            let end = rest.bytes().position(|b| !of_an_address(b)).ok_or(NoHost)?;
+            if rest.as_bytes()[end] != b']' {
+                return Err(NoHost);
+            }
+            authority.split_at(end + 2)
         }
-        None => authority.split_at(memchr::memchr(b':', authority.as_bytes()).unwrap_or(authority.len())),
+        None => {
+            let end = authority.bytes().position(|b| !OF_A_NAME[usize::from(b)]);
+            authority.split_at_checked(end.unwrap_or(authority.len())).ok_or(NoHost)?
+        }
     };
-    let address = host.starts_with('[')
-        && host[1..host.len() - 1].bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
-    let name = !host.is_empty() && host.bytes().all(|b| OF_A_NAME[usize::from(b)]);
     let port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-    if (address || name) && port { Ok(host) } else { Err(NoHost) }
+    if !host.is_empty() && port { Ok(host) } else { Err(NoHost) }
 }
 
 fn is_port(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
+    // The library takes a sign, too.
+    text.starts_with(|c: char| c.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 /// Which bytes a name is made of.
@@ -81,7 +106,7 @@ mod tests {
             request = request.header(HOST, *host);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        authority(&head.uri, &head.headers).and_then(host).map(Cow::into_owned)
+        authority(&head.uri, &head.headers).and_then(|written| host(written.text)).map(Cow::into_owned)
     }
 
     #[test]

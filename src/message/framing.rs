@@ -36,7 +36,7 @@ fn has_one_length(headers: &HeaderMap) -> bool {
 /// A quotation mark is the one byte that a name may hold as the library has it and not as HTTP has it (RFC 9110
 /// section 5.1).
 fn names_are_tokens(headers: &HeaderMap) -> bool {
-    headers.keys().all(|name| memchr::memchr(b'"', name.as_str().as_bytes()).is_none())
+    headers.keys().all(|name| !name.as_str().as_bytes().contains(&b'"'))
 }
 
 /// Whether an answer says once, or not at all, where its body ends. One that is read in chunks by us and by its length by

@@ -28,22 +28,23 @@ fn is_for_proxies(name: &str) -> bool {
 }
 
 fn remove(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
-    if headers.contains_key(header::CONNECTION) {
-        for name in nominated(headers) {
-            headers.remove(name);
-        }
-    }
     // A message has few fields, and seldom one of these: looking at each costs less than asking for every name.
     while let Some(name) = headers.keys().find(|name| goes(name.as_str())).cloned() {
+        if name == header::CONNECTION {
+            for name in nominated(headers) {
+                headers.remove(name);
+            }
+        }
         headers.remove(name);
     }
 }
 
 /// What `Connection` names, less what carries the message itself: nobody may talk us out of a host or a length.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let fields = headers.get_all(header::CONNECTION).iter();
     // Every other upstream says `keep-alive`, and the field of that name goes anyway.
-    list::items(headers, &header::CONNECTION)
-        .filter(|name| !name.eq_ignore_ascii_case("keep-alive"))
+    let fields = fields.filter(|field| *field != "keep-alive");
+    list::items_of(fields)
         .filter_map(|name| name.parse().ok())
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::COOKIE)
         .collect()

@@ -1,12 +1,16 @@
 //! Fields that are lists: `a, b` in one field, or each in a field of its own (RFC 9110 section 5.6.1).
 
 use hyper::HeaderMap;
-use hyper::header::HeaderName;
+use hyper::header::{HeaderName, HeaderValue};
 
 /// The items of all fields of a name, without the white space around them. A field that is no text has none.
 pub fn items<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
-    let fields = headers.get_all(name).iter().filter_map(|field| field.to_str().ok());
-    fields.flat_map(|field| field.split(',')).map(str::trim)
+    items_of(headers.get_all(name).iter())
+}
+
+/// The items of these fields.
+pub fn items_of<'h>(fields: impl Iterator<Item = &'h HeaderValue>) -> impl Iterator<Item = &'h str> {
+    fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')).map(str::trim)
 }
 
 /// Whether one of the items is this word, in any case.

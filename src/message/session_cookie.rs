@@ -44,7 +44,15 @@ impl Names {
     pub fn strip(&self, headers: &mut HeaderMap) {
         let Entry::Occupied(entry) = headers.entry(COOKIE) else { return };
         let several = entry.iter().nth(1).is_some();
-        if !several && !split(entry.get().as_bytes()).any(|pair| self.is_ours(pair)) {
+        let (mut ours, mut others) = (0, 0);
+        for pair in entry.iter().flat_map(|field| split(field.as_bytes())) {
+            if self.is_ours(pair) { ours += 1 } else { others += 1 }
+        }
+        if others == 0 {
+            entry.remove_entry_mult();
+            return;
+        }
+        if ours == 0 && !several {
             return;
         }
         let mut kept: Vec<u8> = Vec::new();
@@ -68,7 +76,8 @@ impl Names {
         let pair = pair.trim_ascii_start();
         let pair = pair.strip_prefix(b"=").unwrap_or(pair);
         let name = pair[..memchr::memchr(b'=', pair).unwrap_or(pair.len())].trim_ascii();
-        name.eq_ignore_ascii_case(self.session.as_bytes())
+        name == self.session.as_bytes()
+            || name.eq_ignore_ascii_case(self.session.as_bytes())
             || name.eq_ignore_ascii_case(self.challenge.as_bytes())
     }
 
