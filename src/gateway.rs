@@ -137,7 +137,7 @@ impl Front {
     }
 
     /// Answers a request. Every way out of here is an answer.
-    pub async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<ReplyBody> {
+    pub async fn answer(&self, request: Box<Request<Incoming>>, peer: &Peer) -> Response<ReplyBody> {
         let kind = kind(request.method(), request.headers());
         match self.serve(request, peer, kind).await {
             Ok(answer) => answer,
@@ -147,14 +147,14 @@ impl Front {
 
     async fn serve(
         &self,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
         peer: &Peer,
         kind: Kind,
     ) -> Result<Response<ReplyBody>, Refusal> {
         if let Some(forward_auth) =
             self.site.forward_auth.as_ref().filter(|asks| asks.is_asked(&request, peer))
         {
-            return Ok(Box::pin(self.vouch(forward_auth, request)).await.map(Either::Right));
+            return Ok(Box::pin(self.vouch(forward_auth, *request)).await.map(Either::Right));
         }
         let target = target::read(&self.site.policy, &request)
             .map_err(|refusal| reply::noted(refusal, &request, peer.address))?;
@@ -179,8 +179,9 @@ impl Front {
                     authority: target.written,
                     connection: peer.connection.clone(),
                 };
-                let answer = self.proxy.forward(permit, request, arrival).await.map_err(Refusal::from);
-                Ok(answer.map_err(|refusal| self.or_cut_off(refusal))?)
+                let route = permit.route();
+                let answer = self.proxy.forward(permit, request, arrival).await;
+                answer.map_err(|error| self.or_cut_off(self.proxy.no_answer(route, error).into()))
             }
             Decision::Pass(..) => {
                 tracing::debug!("this route has no upstream: the proxy that asks must send its requests on");
@@ -247,7 +248,7 @@ impl Front {
     /// A request to our own pages: gathered whole, and answered by the back office.
     async fn visit(
         &self,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
         peer: &Peer,
         kind: Kind,
         target: &Target<'_>,

@@ -31,6 +31,7 @@ use http_body_util::Either;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::uri::PathAndQuery;
+use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 
 pub use application::Applications;
@@ -42,7 +43,7 @@ pub use pin::ClientConnection;
 use crate::access::sessions::LiveSession;
 use crate::clock::Clock;
 use crate::config::{Http1, Route, Upstreams};
-use crate::domain::policy::{Permit, Proof};
+use crate::domain::policy::{Permit, Proof, RouteId};
 use crate::domain::time::Timestamp;
 use crate::message::rewrite::{self, Typed};
 use crate::message::session_cookie::Names;
@@ -180,6 +181,30 @@ impl fmt::Display for Why<'_> {
     }
 }
 
+/// A request, ready to be sent.
+struct Outgoing {
+    /// Until it is sent.
+    request: Option<Request<Upload>>,
+    /// How its body gets on, if it has one.
+    upload: Option<Rc<Progress>>,
+    need: Need,
+    pin: Option<Box<Pin>>,
+}
+
+/// A request that is being sent, and what its answer will need.
+struct Exchange {
+    outgoing: Outgoing,
+    /// The version by which it came.
+    from: Version,
+    /// The client's end of a tunnel, when it asks for one.
+    switch: Option<OnUpgrade>,
+    /// The connection it came on.
+    connection: Rc<ClientConnection>,
+    /// Scheme and authority as people type them, where the application's own addresses are replaced.
+    typed: Option<(&'static str, HeaderValue)>,
+    standing: Standing,
+}
+
 /// One thread's way to all upstreams.
 #[derive(Debug)]
 pub struct Proxy {
@@ -206,13 +231,31 @@ impl Proxy {
     pub async fn forward(
         &self,
         permit: Permit<Proved>,
-        mut request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
         arrival: Arrival,
-    ) -> Result<Response<ReplyBody>, NoAnswer> {
+    ) -> Result<Response<ReplyBody>, UpstreamError> {
         let number = permit.route().0;
         let (application, pools) = (&self.applications.0[number], &self.pools[number]);
+        let mut exchange = self.begin(application, &permit, request, arrival)?;
+        let (answer, answered) = send::send(pools, &mut exchange.outgoing).await?;
+        self.finish(&application.route, exchange, answer, answered)
+    }
+
+    /// Why no answer came, and on which route.
+    pub fn no_answer(&self, route: RouteId, error: UpstreamError) -> NoAnswer {
+        NoAnswer { route: self.applications.0[route.0].name().to_string(), error }
+    }
+
+    /// Makes a request ready to be sent. What is kept until its answer comes is small: each stream of a client carries
+    /// it along.
+    fn begin(
+        &self,
+        application: &Arc<Application>,
+        permit: &Permit<Proved>,
+        mut request: Box<Request<Incoming>>,
+        arrival: Arrival,
+    ) -> Result<Exchange, UpstreamError> {
         let route = &application.route;
-        let no_answer = |error| NoAnswer { route: application.name().to_string(), error };
         let from = request.version();
         let switch = upgrade::wanted(&mut request);
         let connection = arrival.connection.clone();
@@ -220,20 +263,31 @@ impl Proxy {
         let standing = Standing::new(permit.session().map(Proved::session), &self.clock);
         let mut gate = None;
         if !request.body().is_end_stream() {
-            gate = admit(&mut request, &route.upstreams).map_err(no_answer)?;
+            gate = admit(&mut request, &route.upstreams)?;
         }
-        let pin = pin(route, &permit, &arrival);
+        let pin = pin(route, permit, &arrival);
         let need = if switch.is_some() || pin.is_some() { Need::Http1 } else { Need::Any };
         self.prepare(&mut request, route, permit.session(), arrival);
         if switch.is_some() {
             upgrade::ask(request.headers_mut());
         }
-        let (request, progress) = with_upload(request, gate, &standing, application);
-        let sent = send::send(pools, request, progress, need, pin).await;
-        let (mut answer, answered) = sent.map_err(no_answer)?;
+        let (request, upload) = with_upload(*request, gate, &standing, application);
+        let outgoing = Outgoing { request: Some(request), upload, need, pin };
+        Ok(Exchange { outgoing, from, switch, connection, typed, standing })
+    }
+
+    /// Makes an answer ready to be passed on.
+    fn finish(
+        &self,
+        route: &Route,
+        exchange: Exchange,
+        mut answer: Response<Incoming>,
+        answered: Answered,
+    ) -> Result<Response<ReplyBody>, UpstreamError> {
+        let Exchange { from, switch, connection, typed, standing, .. } = exchange;
         self.readdress(&mut answer, route, typed);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let unsolicited = || no_answer(UpstreamError::Unsolicited(answered.pool.upstream().to_string()));
+            let unsolicited = || UpstreamError::Unsolicited(answered.pool.upstream().to_string());
             let client = switch.ok_or_else(unsolicited)?;
             return Ok(upgrade::relay(client, answer, standing, (connection, answered.under_way)));
         }
@@ -297,10 +351,10 @@ impl Proxy {
 }
 
 /// Whose the upstream connection is, where it is one client's.
-fn pin(route: &Route, permit: &Permit<Proved>, arrival: &Arrival) -> Option<Pin> {
+fn pin(route: &Route, permit: &Permit<Proved>, arrival: &Arrival) -> Option<Box<Pin>> {
     route.upstreams.are_pinned().then(|| {
         let session = permit.session().map(Proved::session);
-        Pin::new(arrival.connection.clone(), arrival.chain.clone(), session.cloned())
+        Box::new(Pin::new(arrival.connection.clone(), arrival.chain.clone(), session.cloned()))
     })
 }
 
@@ -347,7 +401,7 @@ fn to_origin_form(request: &mut Request<Incoming>, version: Http1) -> bool {
 /// What says of a body of unknown length that it is there. hyper says it itself of most methods; a GET would lose its
 /// body.
 fn framing_of(request: &Request<Incoming>, route: &Route) -> Option<HeaderMap> {
-    if request.body().is_end_stream() || request.body().size_hint().exact().is_some() {
+    if request.body().size_hint().exact().is_some() || request.body().is_end_stream() {
         return None;
     }
     let mut framing = HeaderMap::new();
@@ -391,7 +445,7 @@ fn streaming(
         && answer.headers().contains_key(header::CONTENT_LENGTH);
     answer.map(|body| {
         let body = Streamed::new(body, answered, standing);
-        Either::Left(if names_length { body.keeping_length() } else { body })
+        Either::Left(Box::new(if names_length { body.keeping_length() } else { body }))
     })
 }
 

@@ -20,8 +20,8 @@ use super::watch::Watch;
 use super::{SharedPool, Why};
 use crate::message::trailers;
 
-/// The body of an answer: an upstream's, streaming, or ours, whole.
-pub type ReplyBody = Either<Streamed, Full<Bytes>>;
+/// The body of an answer: an upstream's, streaming, or ours, whole. Boxed: it is moved more often than it is read.
+pub type ReplyBody = Either<Box<Streamed>, Full<Bytes>>;
 
 /// A session that ends is seen so soon, while its answer is waited for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -51,7 +51,7 @@ pub struct Streamed {
     pool: SharedPool,
     upload: Option<Rc<Progress>>,
     _under_way: UnderWay,
-    pin: Option<Pinned>,
+    pin: Option<Box<Pinned>>,
     standing: Standing,
     /// The length it would have, had it a body: of what was not modified.
     only_length: bool,

@@ -28,8 +28,8 @@ pub(super) const LONGEST_HEAD: usize = 64 * 1_024;
 /// What one request is sent on.
 #[derive(Debug)]
 pub(super) enum Connection {
-    /// HTTP/1.1: a connection of its own.
-    Own(Own),
+    /// HTTP/1.1: a connection of its own. Boxed: it passes from hand to hand with each request.
+    Own(Box<Own>),
     /// HTTP/2: one stream among others.
     Stream(Stream),
 }
@@ -60,7 +60,7 @@ pub(super) struct Own {
 
 impl Own {
     /// Ends it now, whatever is under way.
-    pub(super) fn close(self) {
+    pub(super) fn close(&self) {
         self.task.abort();
     }
 }
@@ -76,7 +76,7 @@ pub(super) enum Need {
 
 /// What was opened.
 pub(super) enum Opened {
-    Own(Own),
+    Own(Box<Own>),
     Link(Link),
 }
 
@@ -159,7 +159,7 @@ async fn unix(path: &Path, for_whom: ForWhom, place: Option<Place>) -> io::Resul
     Ok(Placed::new(stream, place))
 }
 
-async fn http1<I>(stream: I) -> hyper::Result<Own>
+async fn http1<I>(stream: I) -> hyper::Result<Box<Own>>
 where
     TokioIo<I>: Read + Write + Unpin + Send + 'static,
 {
@@ -170,5 +170,5 @@ where
     let (sender, connection) = handshake.await?;
     // Ends by itself when the upstream or we close; what went wrong is told to whoever waits for an answer.
     let task = tokio::task::spawn_local(async move { connection.with_upgrades().await.unwrap_or_default() });
-    Ok(Own { sender, used: Instant::now(), is_new: true, watch: Watch::default(), task })
+    Ok(Box::new(Own { sender, used: Instant::now(), is_new: true, watch: Watch::default(), task }))
 }

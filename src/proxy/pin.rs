@@ -42,7 +42,7 @@ impl ClientConnection {
 struct Pinned {
     pool: SharedPool,
     whose: Whose,
-    own: Own,
+    own: Box<Own>,
 }
 
 /// Whose an upstream connection is. A proxy in front of us has many clients on one connection: they share nothing.
@@ -105,7 +105,7 @@ impl Pin {
         }
     }
 
-    fn remove(&self, pool: &SharedPool) -> Option<Own> {
+    fn remove(&self, pool: &SharedPool) -> Option<Box<Own>> {
         let mut pinned = self.client.pinned.borrow_mut();
         let is_mine = |pinned: &Pinned| pinned.whose == self.whose && Rc::ptr_eq(&pinned.pool, pool);
         let place = pinned.iter().position(is_mine)?;

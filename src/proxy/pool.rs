@@ -30,7 +30,8 @@ const MOST_LINKS: usize = 8;
 pub(super) struct Pool {
     application: Arc<Application>,
     place: usize,
-    idle: RefCell<Vec<Own>>,
+    #[allow(clippy::vec_box, reason = "they are handed on as they are")]
+    idle: RefCell<Vec<Box<Own>>>,
     links: RefCell<Vec<Link>>,
     /// Held while an HTTP/2 connection is opened: who comes meanwhile shares it.
     opening: Mutex<()>,
@@ -98,9 +99,10 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         let longest = self.terms().keep_alive;
-        let is_usable =
-            |own: &Own| own.sender.is_ready() && now.saturating_duration_since(own.used) < longest;
-        std::iter::from_fn(|| idle.pop()).find(is_usable).map(Connection::Own)
+        let is_fresh = |used| now.saturating_duration_since(used) < longest;
+        let usable =
+            std::iter::from_fn(|| idle.pop()).find(|own| own.sender.is_ready() && is_fresh(own.used));
+        usable.map(Connection::Own)
     }
 
     /// A stream of a connection that has room, or of the one with the fewest when no more may be opened.
@@ -140,7 +142,7 @@ impl Pool {
         });
     }
 
-    fn keep(&self, own: Own) {
+    fn keep(&self, own: Box<Own>) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.terms().most_idle && !self.application.places.are_scarce() {
             idle.push(own);

@@ -11,12 +11,12 @@ use hyper::{Request, Response, Version};
 use tokio::time::Instant;
 
 use super::balance::{Pools, UnderWay};
-use super::connection::{Connection, Need, Own};
+use super::connection::{Connection, Own};
 use super::http2::{self, Stream};
 use super::pin::Pin;
 use super::upload::{Progress, Stage, Upload};
 use super::watch::Watch;
-use super::{Late, SharedPool, UpstreamError};
+use super::{Late, Outgoing, SharedPool, UpstreamError};
 use crate::config;
 use crate::message::framing;
 
@@ -30,20 +30,17 @@ pub(super) struct Answered {
     pub(super) upload: Option<Rc<Progress>>,
     pub(super) under_way: UnderWay,
     /// Whose the connection is, where it is one client's.
-    pub(super) pin: Option<Pin>,
+    pub(super) pin: Option<Box<Pin>>,
 }
 
 /// Sends a request and waits for the head of its answer. It is sent a second time only when the upstream certainly did
 /// not process it: not a byte of it went out, or the upstream said so.
 pub(super) async fn send(
     pools: &Pools,
-    request: Request<Upload>,
-    upload: Option<Rc<Progress>>,
-    need: Need,
-    pin: Option<Pin>,
+    outgoing: &mut Outgoing,
 ) -> Result<(Response<Incoming>, Answered), UpstreamError> {
+    let Outgoing { request, upload, need, pin } = outgoing;
     let now = Instant::now();
-    let mut request = Some(request);
     let mut failed = None;
     let pinned = pin.as_ref().and_then(|pin| pin.pool(pools));
     for pool in pinned.iter().chain(pools.in_turn()) {
@@ -54,14 +51,14 @@ pub(super) async fn send(
         // A new connection is the last; and who refused a stream twice is not asked again.
         let (mut is_new, mut streams) = (false, 0);
         while !is_new && streams < 2 {
-            let kept = match &pin {
-                None => pool.take(need, now),
+            let kept = match pin {
+                None => pool.take(*need, now),
                 Some(pin) => Box::pin(pin.take(pool)).await,
             };
             let connection = match kept {
                 Some(connection) => connection,
                 // Rare, and large: not a part of every request.
-                None => match Box::pin(pool.connect(need, pin.as_ref())).await {
+                None => match Box::pin(pool.connect(*need, pin.as_deref())).await {
                     Ok(connection) => connection,
                     // Nobody else has one either.
                     Err(UpstreamError::Crowded) => return Err(UpstreamError::Crowded),
@@ -76,17 +73,25 @@ pub(super) async fn send(
                 Connection::Own(mut own) => {
                     is_new = std::mem::replace(&mut own.is_new, false);
                     own.used = own.used.max(now);
-                    on_own(pool, own, &mut request, upload.as_deref()).await?
+                    let answered = on_own(pool, &mut own, request, upload.as_deref()).await?;
+                    // hyper speaks HTTP/1.0 from now on where the upstream does, and an HTTP/1.0 request has no body
+                    // of unknown length.
+                    answered.map(|answer| {
+                        let keeps = answer.version() == Version::HTTP_11;
+                        (answer, keeps.then_some(Connection::Own(own)))
+                    })
                 }
-                Connection::Stream(stream) => {
+                Connection::Stream(mut stream) => {
                     streams += 1;
-                    Box::pin(on_stream(pool, stream, &mut request, upload.as_deref())).await?
+                    let answered = Box::pin(on_stream(pool, &mut stream, request, upload.as_deref())).await?;
+                    answered.map(|answer| (answer, Some(Connection::Stream(stream))))
                 }
             };
             match sent {
                 Ok((answer, connection)) => {
                     pool.note_success();
-                    return Ok((answer, Answered { connection, pool: pool.clone(), upload, under_way, pin }));
+                    let (pool, upload, pin) = (pool.clone(), upload.take(), pin.take());
+                    return Ok((answer, Answered { connection, pool, upload, under_way, pin }));
                 }
                 Err(error) => {
                     let error = UpstreamError::Failed(pool.upstream().to_string(), error);
@@ -101,13 +106,12 @@ pub(super) async fn send(
     Err(failed.unwrap_or_else(|| UpstreamError::Resting(pools.rest())))
 }
 
-/// The head of an answer, with the connection unless it must not be used again. Or why the upstream did not process the
-/// request; that is then where it was.
-type Sent = Result<(Response<Incoming>, Option<Connection>), hyper::Error>;
+/// The head of an answer. Or why the upstream did not process the request; that is then where it was.
+type Sent = Result<Response<Incoming>, hyper::Error>;
 
 async fn on_own(
     pool: &SharedPool,
-    mut own: Own,
+    own: &mut Own,
     request: &mut Option<Request<Upload>>,
     upload: Option<&Progress>,
 ) -> Result<Sent, UpstreamError> {
@@ -131,14 +135,12 @@ async fn on_own(
         own.close();
         return Err(UpstreamError::Misframed(pool.upstream().to_string()));
     }
-    // hyper speaks HTTP/1.0 from now on where the upstream does, and an HTTP/1.0 request has no body of unknown length.
-    let keeps = answer.version() == Version::HTTP_11;
-    Ok(Ok((answer, keeps.then_some(Connection::Own(own)))))
+    Ok(Ok(answer))
 }
 
 async fn on_stream(
     pool: &SharedPool,
-    mut stream: Stream,
+    stream: &mut Stream,
     slot: &mut Option<Request<Upload>>,
     upload: Option<&Progress>,
 ) -> Result<Sent, UpstreamError> {
@@ -164,7 +166,7 @@ async fn on_stream(
         Ok(Ok(answer)) => {
             stream.note_answer();
             return match framing::is_plain_answer(answer.headers()) {
-                true => Ok(Ok((answer, Some(Connection::Stream(stream))))),
+                true => Ok(Ok(answer)),
                 false => Err(UpstreamError::Misframed(pool.upstream().to_string())),
             };
         }

@@ -65,7 +65,7 @@ async fn work<S: Io + 'static>(
     let in_flight = InFlight::default();
     let respond = service_fn(async |request| {
         let flight = in_flight.begin();
-        let mut answer = service.front.answer(request, peer).await;
+        let mut answer = service.front.answer(Box::new(request), peer).await;
         traffic.answered(&mut answer);
         Ok::<_, Infallible>(answer.map(|body| Counted::new(body, flight)))
     });

@@ -44,11 +44,13 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
     let respond = service_fn(move |request| {
         let (flight, unanswered) = (used.begin(), used.clone().unanswered());
         let (service, peer, streams) = (asked.clone(), peer.clone(), used.clone());
-        async move {
+        let request = Box::new(request);
+        // Boxed: a stream is moved about several times before it begins, and once when it ends.
+        Box::pin(async move {
             let answer = service.front.answer(request, &peer).await;
             unanswered.answered();
             Ok::<_, Infallible>(answer.map(|body| streams.watch(body, flight)))
-        }
+        })
     });
     let mut connection = http2::Builder::new(OnThisThread)
         .timer(TokioTimer::new())
