@@ -1,8 +1,10 @@
 //! HTTP/2 on one connection.
 
+mod gathered;
 mod streams;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::sleep;
 
+use self::gathered::Gathered;
 use self::streams::Streams;
 use super::connection::{End, LONGEST_HEAD, note};
 use super::front::Service;
@@ -40,6 +43,7 @@ const FAREWELL: Duration = Duration::from_secs(15);
 /// Serves requests until the connection ends, is idle for too long, or the gateway stops.
 pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Service>) -> End {
     let (peer, streams) = (Rc::new(peer), Rc::<Streams>::default());
+    let stream = Gathered::new(stream);
     let (asked, used) = (service.clone(), streams.clone());
     let respond = service_fn(move |request| {
         let (flight, unanswered) = (used.begin(), used.clone().unanswered());
@@ -63,10 +67,10 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER)
-        .serve_connection(TokioIo::new(stream), respond);
+        .serve_connection(TokioIo::new(stream.clone()), respond);
     let ended = tokio::select! {
         biased;
-        ended = &mut connection => Some(ended),
+        ended = drive(&mut connection, &stream) => Some(ended),
         () = idle(&streams, &service) => None,
     };
     if let Some(ended) = ended {
@@ -80,12 +84,26 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
     // Streams that are open go on to their end.
     tokio::select! {
         biased;
-        ended = &mut connection => note(ended),
+        ended = drive(&mut connection, &stream) => note(ended),
         () = quiet(&streams, FAREWELL) => {
             tracing::debug!("a client that did not close was cut off");
             End::Ordinary
         }
     }
+}
+
+/// Serves, and sends what the connection had to say each time.
+async fn drive<C, S>(connection: &mut C, stream: &Gathered<S>) -> C::Output
+where
+    C: Future + Unpin,
+    S: Io,
+{
+    poll_fn(|cx| {
+        let served = Pin::new(&mut *connection).poll(cx);
+        stream.poll_send(cx);
+        served
+    })
+    .await
 }
 
 /// Returns once no request has been under way for so long, or when the gateway stops. Pings alone keep nothing open.
