@@ -389,6 +389,11 @@ impl Store {
         self.read(move |t| audit::tail(t, &about, most)).await
     }
 
+    /// Forgets some lines of the audit trail that were written before a moment. How many went.
+    pub async fn purge_audit(&self, before: Timestamp) -> Result<usize, StoreError> {
+        self.write_casually(move |t| audit::purge(t, before)).await
+    }
+
     /// Forgets some of what no rule needs any more: challenges and sessions over for a day, old spends, changes
     /// and keys. How many rows went.
     pub async fn purge(&self, now: Timestamp, key_lifetime: Duration) -> Result<usize, StoreError> {

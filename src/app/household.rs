@@ -50,6 +50,7 @@ pub(super) fn keep_house(office: &Handle, household: Household, settings: &Setti
     office.spawn(catch_up(desk.clone()));
     office.spawn(release(desk.clone()));
     office.spawn(tidy(desk, clock.clone(), write_every(settings.session.idle_timeout)));
+    office.spawn(purge_audit(store.clone(), sessions.clone(), clock.clone(), settings.store.keep_audit));
     office.spawn(purge(store, sessions, clock, settings.session.absolute_timeout));
 }
 
@@ -203,6 +204,23 @@ async fn purge(store: Store, sessions: Arc<Sessions>, clock: Arc<dyn Clock>, key
         // In small batches, so that nobody waits long behind one; again at once while there is more.
         while !sessions.outage().is_away() {
             let gone = store.purge(clock.now(), key_lifetime).await;
+            complaint.tell(&gone);
+            if !gone.is_ok_and(|gone| gone >= FULL_BATCH) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Lines of the audit trail go when they are as old as this.
+async fn purge_audit(store: Store, sessions: Arc<Sessions>, clock: Arc<dyn Clock>, keep: Duration) {
+    let mut ticks = every(PURGE_EVERY);
+    let mut complaint = Complaint::about("the audit trail cannot be purged");
+    loop {
+        ticks.tick().await;
+        while !sessions.outage().is_away() {
+            let gone = store.purge_audit(clock.now() - keep).await;
             complaint.tell(&gone);
             if !gone.is_ok_and(|gone| gone >= FULL_BATCH) {
                 break;

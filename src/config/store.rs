@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use postgres::config::{Host, SslMode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -9,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::reader::{Section, integer};
 use super::secret::{self, Later};
 use super::upstream::Trust;
+use super::values::duration;
 use crate::crypto::MasterKey;
 
 /// `[store]`
@@ -18,6 +20,8 @@ pub struct Store {
     pub place: Place,
     /// The key its secrets rest under; none means the key file of the state directory.
     pub master_key: Later<Option<Arc<MasterKey>>>,
+    /// How long a line of the audit trail is kept.
+    pub keep_audit: Duration,
 }
 
 /// Where the store is.
@@ -83,8 +87,9 @@ pub(super) fn store(section: &Section<'_>, state_directory: &Path) -> Option<Sto
             })
         }
     };
+    let keep_audit = duration(section, "keep_audit", Duration::from_secs(400 * 86_400));
     section.finish();
-    Some(Store { place, master_key })
+    Some(Store { place, master_key, keep_audit })
 }
 
 enum Url {

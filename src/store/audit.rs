@@ -1,7 +1,8 @@
 //! The audit trail, as transactions.
 
-use super::sql::{Row, Transaction, values};
+use super::sql::{Lock, Row, Transaction, values};
 use crate::domain::event::Event;
+use crate::domain::time::Timestamp;
 use crate::domain::user::UserName;
 use crate::store::{About, Recorded, RecordedMessage, StoreError};
 
@@ -36,6 +37,14 @@ pub(super) fn tail(t: &mut dyn Transaction, about: &About, most: usize) -> Resul
     let mut rows = t.all(statement, values![reference, user, most as i64], recorded)?;
     rows.reverse();
     Ok(rows)
+}
+
+/// Numbers rise with time: the oldest lines are looked at, not all of them.
+pub(super) fn purge(t: &mut dyn Transaction, before: Timestamp) -> Result<usize, StoreError> {
+    t.lock(&[Lock::Purge])?;
+    let statement = "DELETE FROM audit WHERE number IN (SELECT number FROM \
+                     (SELECT number, at FROM audit ORDER BY number LIMIT 1000) AS oldest WHERE at < ?)";
+    t.execute(statement, values![before])
 }
 
 fn recorded(row: &dyn Row) -> Result<Recorded, StoreError> {

@@ -27,6 +27,7 @@ on_every_engine!(
     the_guard_forgets_after_a_day,
     lines_stay_for_a_quarter,
     users_and_their_story_stay,
+    the_audit_trail_goes_from_its_oldest_line_on,
     a_large_rest_goes_in_batches,
 );
 
@@ -158,4 +159,21 @@ async fn a_large_rest_goes_in_batches(store: Fixture) {
     assert_eq!(purge(&store, much_later).await, 1_000);
     assert_eq!(purge(&store, much_later).await, 200);
     assert_eq!(purge(&store, much_later).await, 0);
+}
+
+async fn the_audit_trail_goes_from_its_oldest_line_on(store: Fixture) {
+    let at = |n: u64| vestibule::domain::event::Event { at: after(n), ..crate::audit::event(&n.to_string()) };
+    store.append_audit((0..2_500).map(at).collect()).await.unwrap();
+    assert_eq!(store.purge_audit(NOW).await.unwrap(), 0);
+    // In batches, and never a line that is younger.
+    assert_eq!(store.purge_audit(after(1_200)).await.unwrap(), 1_000);
+    assert_eq!(store.purge_audit(after(1_200)).await.unwrap(), 200);
+    assert_eq!(store.purge_audit(after(1_200)).await.unwrap(), 0);
+    let left = store.audit(About::default(), 9_999).await.unwrap();
+    assert_eq!((left.len(), left[0].detail.as_str(), left[0].number), (1_300, "1200", 1_201));
+    // Its numbers are given once.
+    store.purge_audit(after(9_999)).await.unwrap();
+    while store.purge_audit(after(9_999)).await.unwrap() > 0 {}
+    store.append_audit(vec![crate::audit::event("next")]).await.unwrap();
+    assert_eq!(store.audit(About::default(), 9).await.unwrap()[0].number, 2_501);
 }
