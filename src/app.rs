@@ -34,7 +34,7 @@ use crate::pages::{Desk, Pages};
 use crate::proxy::{Applications, Proxy};
 use crate::server::addresses::Addresses;
 use crate::server::{front, listener, observe, tls};
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, Store, Use};
 use crate::verifier::Verifier;
 use crate::verifier::failover::Failover;
 use crate::verifier::lookup::Lookup;
@@ -99,33 +99,57 @@ pub struct State {
 }
 
 impl State {
-    /// Opens, or makes, the state of a gateway.
+    /// Opens, or makes, the state of a gateway, to work on it beside the gateway.
     pub fn open(settings: &Settings) -> Result<Self, StartError> {
-        let shared = settings.store.master_key.clone().map_err(StartError::Secret)?;
-        match (&settings.store.place, shared) {
-            (Place::Postgres(server), Some(master)) => {
-                server.password.as_ref().map_err(|text| StartError::Secret(text.clone()))?;
-                let store = Store::postgres(server);
-                let named = |error| StartError::Store(server_name(&server.server), error);
-                Ok(Self { store: store.map_err(named)?, master })
-            }
-            // The configuration does not read without one.
-            (Place::Postgres(_), None) => Err(StartError::Keys(KeysError::Sealed)),
-            (Place::Sqlite(file), shared) => {
-                let directory = &settings.server.state_directory;
-                make_directory(directory)
-                    .map_err(|error| StartError::StateDirectory(directory.display().to_string(), error))?;
-                let own = || MasterKey::open(directory, !file.exists()).map(Arc::new);
-                let master = shared.map_or_else(own, Ok)?;
-                let named = |error| StartError::Store(file.display().to_string(), OpenError::Store(error));
-                Ok(Self { store: Store::sqlite(file).map_err(named)?, master })
-            }
+        Self::open_for(settings, Use::Beside)
+    }
+
+    /// Opens it, or makes it.
+    pub fn open_for(settings: &Settings, use_: Use) -> Result<Self, StartError> {
+        let place = &settings.store.place;
+        let master = master(settings, matches!(place, Place::Sqlite(file) if !file.exists()))?;
+        Ok(Self { store: open(place, use_)?, master })
+    }
+}
+
+/// Opens a store, wherever it is.
+pub fn open(place: &Place, use_: Use) -> Result<Store, StartError> {
+    let opened = match place {
+        Place::Sqlite(file) => Store::sqlite_for(file, use_).map_err(OpenError::Store),
+        Place::Postgres(server) => {
+            server.password.as_ref().map_err(|text| StartError::Secret(text.clone()))?;
+            Store::postgres_for(server, use_)
         }
+    };
+    opened.map_err(|error| StartError::Store(name(place), error))
+}
+
+/// The key under which the secrets of a store rest; made with a SQLite store that is `new`.
+pub fn master(settings: &Settings, new: bool) -> Result<Arc<MasterKey>, StartError> {
+    let shared = settings.store.master_key.clone().map_err(StartError::Secret)?;
+    let directory = &settings.server.state_directory;
+    if let Place::Sqlite(_) = settings.store.place {
+        make_directory(directory)
+            .map_err(|error| StartError::StateDirectory(directory.display().to_string(), error))?;
+    }
+    match (shared, &settings.store.place) {
+        (Some(master), _) => Ok(master),
+        // The configuration does not read without one.
+        (None, Place::Postgres(_)) => Err(StartError::Keys(KeysError::Sealed)),
+        (None, Place::Sqlite(_)) => Ok(Arc::new(MasterKey::open(directory, new)?)),
     }
 }
 
 fn make_directory(directory: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// A store as errors name it.
+pub fn name(place: &Place) -> String {
+    match place {
+        Place::Sqlite(file) => file.display().to_string(),
+        Place::Postgres(server) => server_name(&server.server),
+    }
 }
 
 /// `postgres://HOST/DATABASE`, as far as the configuration says.
@@ -187,7 +211,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway: everything that can fail has been tried when this returns.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
-        Self::start_on(settings, State::open(settings)?)
+        Self::start_on(settings, State::open_for(settings, Use::Serve)?)
     }
 
     /// Starts a gateway on an open state.

@@ -96,6 +96,8 @@ fn log(event: &Event) {
         | What::SessionOpened
         | What::SessionEnded
         | What::UserChanged
-        | What::KeyRotated => tracing::info!(%reference, user, client, handle, detail, "{what}"),
+        | What::KeyRotated
+        | What::StoreRestored
+        | What::StoreMoved => tracing::info!(%reference, user, client, handle, detail, "{what}"),
     }
 }

@@ -62,6 +62,24 @@ pub enum StoreError {
         /// What we know.
         known: i64,
     },
+    /// It cannot be used as it is; in words that name the remedy.
+    #[error("{0}")]
+    Unusable(String),
+    /// It is somebody else's.
+    #[error("it is the database of another program; name a file of its own in store.url")]
+    Foreign,
+    /// Another works on it alone: its process, or how it is connected.
+    #[error(
+        "a gateway, or a command that works on all of it, has it open ({0}): stop that first; two gateways need a store \
+         each, or share one on PostgreSQL"
+    )]
+    InUse(String),
+    /// It is being filled from another store.
+    #[error(
+        "a move into it was begun and is not finished: run the same `vestibule store migrate` again, which goes on where \
+         it stopped"
+    )]
+    Unfinished,
     /// It does not answer in time.
     #[error("the store does not answer")]
     Unavailable,
@@ -99,6 +117,17 @@ impl From<TlsError> for OpenError {
     }
 }
 
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To work on it beside a gateway that may be running.
+    Beside,
+    /// To run a gateway: on SQLite the only one.
+    Serve,
+    /// To move all of it: while no gateway runs on it.
+    Move,
+}
+
 /// The store. `Err` means that it could not do its work, never that the answer is no. Clones are the same store.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -112,12 +141,37 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Store {
     /// Opens a file, making it and bringing its schema up to date.
     pub fn sqlite(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { engine: Arc::new(sqlite::start(path)?), patience: PATIENCE })
+        Self::sqlite_for(path, Use::Beside)
+    }
+
+    /// The same for another use.
+    pub fn sqlite_for(path: &Path, use_: Use) -> Result<Self, StoreError> {
+        Ok(Self { engine: Arc::new(sqlite::start(path, use_)?), patience: PATIENCE })
     }
 
     /// Connects to a server and brings its schema up to date.
     pub fn postgres(server: &config::Postgres) -> Result<Self, OpenError> {
-        Ok(Self { engine: Arc::new(postgres::start(server)?), patience: PATIENCE })
+        Self::postgres_for(server, Use::Beside)
+    }
+
+    /// The same for another use.
+    pub fn postgres_for(server: &config::Postgres, use_: Use) -> Result<Self, OpenError> {
+        Ok(Self { engine: Arc::new(postgres::start(server, use_)?), patience: PATIENCE })
+    }
+
+    /// Copies a SQLite store, which may be in use, to a file that is not there yet; how many bytes it has.
+    pub fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
+        sqlite::copy::backup(from, to)
+    }
+
+    /// Puts a backup in the place of a SQLite store on which no gateway runs.
+    pub fn restore(how: &Restoring<'_>) -> Result<Restored, StoreError> {
+        sqlite::copy::restore(how)
+    }
+
+    /// Looks a SQLite store, which may be in use, through for damage.
+    pub fn check(path: &Path) -> Result<(), StoreError> {
+        sqlite::copy::look_through(path)
     }
 
     /// The same store for one who waits longer: a command that works on all of it.

@@ -52,6 +52,11 @@ impl Keys {
     }
 }
 
+/// Whether this master key opens all of them.
+pub fn opens(master: &MasterKey, keys: &[StoredKey]) -> bool {
+    keys.iter().all(|key| master.unseal(CONTEXT, &key.sealed).is_some())
+}
+
 /// Adds a key that signs from now on; tokens of older ones stay good. Its name.
 pub async fn rotate(store: &Store, master: &MasterKey, now: Timestamp) -> Result<String, StoreError> {
     let key = fresh(master, now);
@@ -60,7 +65,8 @@ pub async fn rotate(store: &Store, master: &MasterKey, now: Timestamp) -> Result
     Ok(kid)
 }
 
-fn fresh(master: &MasterKey, now: Timestamp) -> StoredKey {
+/// A new key, sealed for the store.
+pub fn fresh(master: &MasterKey, now: Timestamp) -> StoredKey {
     let kid: String = crypto::random::<4>().iter().map(|byte| format!("{byte:02x}")).collect();
     let sealed = master.seal(CONTEXT, &crypto::random::<32>());
     StoredKey { kid, sealed, created_at: now, retired_at: None }

@@ -15,7 +15,7 @@ use crate::config::{Purpose, Settings};
 use crate::crypto;
 use crate::simulator::application;
 use crate::simulator::twilio::{Options, Simulator};
-use crate::store::NewUser;
+use crate::store::{NewUser, Use};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (application, provider) = runtime.block_on(surroundings())?;
     let settings = settings(args.listen, &directory.0, application, provider)?;
     serve::start_log(&settings.log)?;
-    let state = State::open(&settings)?;
+    let state = State::open_for(&settings, Use::Serve)?;
     runtime.block_on(add_user(&state))?;
     let gateway = Gateway::start_on(&settings, state)?;
     let address = gateway.addresses.first().map_or("", String::as_str);

@@ -38,6 +38,10 @@ pub enum What {
     UserChanged,
     /// A signing key was made.
     KeyRotated,
+    /// A backup took the store's place.
+    StoreRestored,
+    /// All of it came from another store.
+    StoreMoved,
 }
 
 impl What {
@@ -59,6 +63,8 @@ impl What {
             Self::SessionEnded => "session_ended",
             Self::UserChanged => "user_changed",
             Self::KeyRotated => "key_rotated",
+            Self::StoreRestored => "store_restored",
+            Self::StoreMoved => "store_moved",
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::StoreError;
 use super::sql::Transaction;
+use super::sqlite::file::Claim;
 
 /// A database at work. Its threads end when it is dropped.
 pub(super) struct Engine {
@@ -22,6 +23,19 @@ pub(super) struct Engine {
     pub(super) listen: Box<dyn Fn() + Send + Sync>,
     /// How long changes go unseen where the database does not tell.
     pub(super) poll: Duration,
+    /// Which of the two it is, for the little that they say differently.
+    pub(super) dialect: Dialect,
+    /// Where one gateway works alone: its right to.
+    pub(super) _claim: Option<Claim>,
+}
+
+/// A kind of database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
 }
 
 impl fmt::Debug for Engine {

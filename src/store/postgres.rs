@@ -19,8 +19,8 @@ use tokio::sync::Notify;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::connection::Connection;
-use super::engine::Engine;
-use super::{OpenError, StoreError};
+use super::engine::{Dialect, Engine};
+use super::{OpenError, StoreError, Use};
 use crate::config;
 use crate::tls;
 
@@ -31,6 +31,8 @@ pub(super) struct Server {
     tls: MakeRustlsConnect,
 }
 
+/// What gateways, and commands beside them, are called at the server.
+const GATEWAY: &str = "vestibule";
 /// Somebody who does not even refuse is given up after this long.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// What was sent and is not acknowledged for so long never will be.
@@ -40,11 +42,18 @@ const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(750);
 
 /// Connects, brings the schema up to date and starts the threads.
-pub(super) fn start(settings: &config::Postgres) -> Result<Engine, OpenError> {
-    let server = Arc::new(Server::new(settings)?);
+pub(super) fn start(settings: &config::Postgres, use_: Use) -> Result<Engine, OpenError> {
+    let server = Arc::new(Server::new(settings, use_)?);
     let mut first = Connection::open(&server)?;
     migrate::migrate(&mut first, &server)?;
-    let queue = pool::start(&server, first, settings.connections);
+    if use_ == Use::Move {
+        migrate::refuse_company(&mut first)?;
+    } else if migrate::is_being_filled(&mut first)? {
+        return Err(StoreError::Unfinished.into());
+    }
+    // Whoever moves all of it needs one, and another would look like a gateway.
+    let connections = if use_ == Use::Move { 1 } else { settings.connections };
+    let queue = pool::start(&server, first, connections);
     let told = Arc::new(Notify::new());
     let (listening, once) = (told.clone(), Once::new());
     Ok(Engine {
@@ -55,14 +64,16 @@ pub(super) fn start(settings: &config::Postgres) -> Result<Engine, OpenError> {
             once.call_once(|| listen::start(server.clone(), Arc::downgrade(&listening)))
         }),
         poll: POLL,
+        dialect: Dialect::Postgres,
+        _claim: None,
     })
 }
 
 impl Server {
-    fn new(settings: &config::Postgres) -> Result<Self, tls::TlsError> {
+    fn new(settings: &config::Postgres, use_: Use) -> Result<Self, tls::TlsError> {
         let mut config = settings.server.clone();
         config
-            .application_name("vestibule")
+            .application_name(if use_ == Use::Move { "vestibule store migrate" } else { GATEWAY })
             .ssl_mode(if settings.encrypted { SslMode::Require } else { SslMode::Disable })
             .target_session_attrs(postgres::config::TargetSessionAttrs::ReadWrite)
             .connect_timeout(CONNECT_WITHIN)

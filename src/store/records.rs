@@ -1,5 +1,7 @@
 //! What goes into the store and comes out of it.
 
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::challenge::{Challenge, Closed, Subject};
@@ -244,4 +246,55 @@ pub struct RecordedMessage {
     pub recipient: Option<String>,
     /// What it came to.
     pub outcome: Option<String>,
+}
+
+/// A backup to be put in the place of a store.
+pub struct Restoring<'a> {
+    /// The backup.
+    pub backup: &'a Path,
+    /// The store.
+    pub store: &'a Path,
+    /// Under which name the store that is there is kept.
+    pub keep: PathBuf,
+    /// Whether the master key opens these.
+    pub opens: &'a dyn Fn(&[StoredKey]) -> bool,
+    /// The key that signs from now on.
+    pub fresh: StoredKey,
+    /// Whether sessions of the backup go on.
+    pub keep_sessions: bool,
+    /// Whether users who were shut out since the backup are let in again.
+    pub let_back_in: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl fmt::Debug for Restoring<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Restoring").field("backup", &self.backup).finish_non_exhaustive()
+    }
+}
+
+/// What putting a backup in place came to.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// What became of the store that was there.
+    pub kept: Kept,
+    /// How many sessions were ended.
+    pub sessions_ended: usize,
+    /// Whether the store that was there told what was spent and ended since the backup.
+    pub compared: bool,
+    /// Who may sign in by the backup, and could not by the store that was there.
+    pub shut_out: Vec<String>,
+}
+
+/// What became of a store that another takes the place of.
+#[derive(Debug, Default)]
+pub enum Kept {
+    /// There was none.
+    #[default]
+    Nothing,
+    /// It is there, under this name.
+    Copy(PathBuf),
+    /// It could not be read, for this reason, and was given this name.
+    Damaged(PathBuf, String),
 }

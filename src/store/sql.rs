@@ -15,7 +15,20 @@ pub(super) enum Value<'a> {
     Number(i64),
     Truth(bool),
     Text(Cow<'a, str>),
-    Bytes(&'a [u8]),
+    Bytes(Cow<'a, [u8]>),
+}
+
+impl Value<'_> {
+    /// The same, holding what it held on to.
+    pub(super) fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Number(number) => Value::Number(number),
+            Self::Truth(truth) => Value::Truth(truth),
+            Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+            Self::Bytes(bytes) => Value::Bytes(Cow::Owned(bytes.into_owned())),
+        }
+    }
 }
 
 /// The parameters of a statement.
@@ -139,7 +152,7 @@ impl Read for String {
 
 impl Read for Vec<u8> {
     fn read(value: Value<'_>) -> Option<Self> {
-        if let Value::Bytes(bytes) = value { Some(bytes.to_vec()) } else { None }
+        if let Value::Bytes(bytes) = value { Some(bytes.into_owned()) } else { None }
     }
 }
 
@@ -204,7 +217,7 @@ impl From<String> for Value<'_> {
 
 impl<'a> From<&'a Vec<u8>> for Value<'a> {
     fn from(bytes: &'a Vec<u8>) -> Self {
-        Self::Bytes(bytes)
+        Self::Bytes(Cow::Borrowed(bytes))
     }
 }
 

@@ -3,6 +3,9 @@
 //! One thread writes and commits together what has queued up; another reads beside it. What an attacker could profit from
 //! our forgetting is on the disk before it is answered.
 
+pub(super) mod copy;
+pub(super) mod file;
+
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -14,32 +17,65 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, TransactionBehavior, params_from_iter};
 use tokio::sync::{Notify, mpsc};
 
-use super::StoreError;
-use super::engine::{Command, Engine, Kind, QUEUE, Request};
+use self::file::{Depth, explained};
+use super::engine::{Command, Dialect, Engine, Kind, QUEUE, Request};
 use super::sql::{Lock, Row, Transaction, Value};
+use super::{StoreError, Use};
 
 /// The schema this version writes, one step a file.
-const MIGRATIONS: &[&str] =
+pub(super) const MIGRATIONS: &[&str] =
     &[include_str!("../../migrations/sqlite/0001.sql"), include_str!("../../migrations/sqlite/0002.sql")];
 /// A look at a file costs next to nothing.
 const POLL: Duration = Duration::from_millis(250);
 /// Commands committed together.
 const BATCH: usize = 128;
 
+/// A file is looked through for damage before a gateway starts on it, but for no longer than this.
+const CHECK_WITHIN: Duration = Duration::from_secs(20);
+
 /// Opens the file, making it and bringing its schema up to date.
-pub(super) fn start(path: &Path) -> Result<Engine, StoreError> {
+pub(super) fn start(path: &Path, use_: Use) -> Result<Engine, StoreError> {
+    open(path, use_).map_err(|error| explained(path, error))
+}
+
+fn open(path: &Path, use_: Use) -> Result<Engine, StoreError> {
     make_private(path);
+    let claim = if use_ == Use::Beside { None } else { Some(file::claim(path)?) };
     let mut writing = connect(path)?;
     migrate(&mut writing)?;
+    if use_ != Use::Move && is_being_filled(&writing)? {
+        return Err(StoreError::Unfinished);
+    }
     let reading = connect(path)?;
     reading.pragma_update(None, "query_only", true)?;
+    if claim.is_some() {
+        look_through(path, &reading)?;
+    }
     Ok(Engine {
         writers: serve("store-writer", writing, TransactionBehavior::Immediate),
         readers: serve("store-reader", reading, TransactionBehavior::Deferred),
         told: Arc::new(Notify::new()),
         listen: Box::new(|| ()),
         poll: POLL,
+        dialect: Dialect::Sqlite,
+        _claim: claim,
     })
+}
+
+/// What a gateway does not start without knowing.
+fn look_through(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    if let Some(kind) = file::network(path) {
+        tracing::warn!(kind, "the store lies on a network file system; move it to a local disk");
+    }
+    if !file::check(connection, Depth::Quick, CHECK_WITHIN)? {
+        tracing::warn!("the store is too large to be checked at the start; run: vestibule store check");
+    }
+    Ok(())
+}
+
+fn is_being_filled(connection: &Connection) -> Result<bool, StoreError> {
+    let question = "SELECT count(*) FROM sqlite_schema WHERE name = 'moving'";
+    Ok(connection.query_row(question, [], |row| row.get::<_, i64>(0))? > 0)
 }
 
 /// The file is its owner's alone before the first byte is written.
@@ -57,6 +93,7 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
+    file::identify(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.set_prepared_statement_cache_capacity(128);
@@ -74,6 +111,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         transaction.execute_batch(step)?;
     }
     transaction.pragma_update(None, "user_version", known)?;
+    transaction.pragma_update(None, "application_id", file::APPLICATION)?;
     Ok(transaction.commit()?)
 }
 
@@ -171,7 +209,7 @@ impl Row for rusqlite::Row<'_> {
             ValueRef::Text(text) => {
                 std::str::from_utf8(text).map(Value::from).map_err(|_| StoreError::Corrupt(column))
             }
-            ValueRef::Blob(bytes) => Ok(Value::Bytes(bytes)),
+            ValueRef::Blob(bytes) => Ok(Value::Bytes(bytes.into())),
             ValueRef::Real(_) => Err(StoreError::Corrupt(column)),
         }
     }

@@ -33,6 +33,21 @@ pub(super) fn migrate(connection: &mut Connection, server: &Server) -> Result<()
     Ok(transaction.commit().map_err(StoreError::from)?)
 }
 
+/// Whether `vestibule store migrate` has begun to fill it and not finished.
+pub(super) fn is_being_filled(connection: &mut Connection) -> Result<bool, StoreError> {
+    Ok(connection.client().query_one("SELECT to_regclass('moving') IS NOT NULL", &[])?.get(0))
+}
+
+/// No gateway may work on what is moved.
+pub(super) fn refuse_company(connection: &mut Connection) -> Result<(), StoreError> {
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                  AND application_name = $1 AND pid <> pg_backend_pid()";
+    match connection.client().query_one(others, &[&super::GATEWAY])?.get::<_, i64>(0) {
+        0 => Ok(()),
+        others => Err(StoreError::InUse(format!("{others} connections"))),
+    }
+}
+
 /// Whether the lock that this connection has keeps another from having it. Some databases that speak PostgreSQL's protocol
 /// take such locks without keeping them: there two gateways could count one attempt once.
 fn check_locks(server: &Server) -> Result<(), OpenError> {

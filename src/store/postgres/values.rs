@@ -18,7 +18,7 @@ impl ToSql for Value<'_> {
             // It has no NUL in texts.
             Self::Text(text) if text.contains('\0') => text.replace('\0', "\u{fffd}").to_sql_checked(ty, out),
             Self::Text(text) => text.as_ref().to_sql_checked(ty, out),
-            Self::Bytes(bytes) => bytes.to_sql_checked(ty, out),
+            Self::Bytes(bytes) => bytes.as_ref().to_sql_checked(ty, out),
             // A number is as wide as what it meets in the statement.
             Self::Number(number) if *ty == Type::INT4 => i32::try_from(*number)?.to_sql(ty, out),
             Self::Number(number) => number.to_sql_checked(ty, out),
@@ -41,7 +41,7 @@ impl<'a> FromSql<'a> for Column<'a> {
             Type::BOOL => Value::Truth(bool::from_sql(ty, raw)?),
             Type::INT4 => Value::Number(i32::from_sql(ty, raw)?.into()),
             Type::INT8 => Value::Number(i64::from_sql(ty, raw)?),
-            Type::BYTEA => Value::Bytes(raw),
+            Type::BYTEA => Value::Bytes(raw.into()),
             _ => Value::from(<&str>::from_sql(ty, raw)?),
         }))
     }
