@@ -17,6 +17,7 @@ mod sessions;
 mod spend;
 mod sql;
 mod sqlite;
+mod transfer;
 mod users;
 
 use std::error::Error as _;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::records::*;
+pub use self::transfer::{Moved, Step, transfer};
 
 use self::engine::{Engine, Kind};
 use self::sql::{Lock, Transaction};
