@@ -1,17 +1,21 @@
 //! The commands. Each is a file; each ends with an exit code that scripts can rely on.
 
 mod audit;
+mod backup;
 mod check;
 mod demo;
 mod explain;
 mod generate;
 mod key;
 mod output;
+mod progress;
+mod restore;
 mod serve;
 mod session;
 mod simulate;
 mod spend;
 mod state;
+mod store;
 mod user;
 
 use std::fmt;
@@ -59,6 +63,17 @@ enum Command {
     /// See what messages cost, and open sending again
     #[command(after_help = "Example:\n  vestibule spend show")]
     Spend(spend::Args),
+    /// Copy the store to a file, also while the gateway runs
+    #[command(after_help = backup::HELP)]
+    Backup(backup::Args),
+    /// Put a backup in the place of the store, while no gateway runs
+    #[command(after_help = restore::HELP)]
+    Restore(restore::Args),
+    /// Look the store through, and move it to another database
+    #[command(
+        after_help = "Example:\n  vestibule store migrate --to postgres://vestibule@db.example.com/vestibule --password-file /etc/vestibule/credentials/postgres-password"
+    )]
+    Store(store::Args),
     /// Tell which route and rule a request falls under, what is required of it, and why
     #[command(
         after_help = "Example:\n  vestibule explain https://wiki.example.com/admin --from 192.0.2.7 --user alice"
@@ -176,6 +191,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Key(args) => key::run(args),
         Command::Audit(args) => audit::run(&args),
         Command::Spend(args) => spend::run(args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
+        Command::Store(args) => store::run(args),
         Command::Explain(args) => explain::run(&args),
         Command::Simulate(args) => simulate::run(args),
         Command::Completions { shell } => generate::completions(shell),

@@ -50,6 +50,46 @@ pub struct Postgres {
 
 const CONNECTIONS: usize = 8;
 
+/// How a server that the configuration does not know is reached.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// Our password there.
+    pub password: Option<SecretString>,
+    /// PEM with the authorities to trust instead of the system's.
+    pub authorities: Option<PathBuf>,
+}
+
+impl Store {
+    /// The store that somebody names by its URL: as the configuration has it where that is the one.
+    pub fn named(&self, url: &str, reach: &Reach) -> Result<Place, String> {
+        let server = match place(url)? {
+            Url::Sqlite(file) => return Ok(Place::Sqlite(file)),
+            Url::Postgres(server) => server,
+        };
+        if let Place::Postgres(known) = &self.place
+            && is_same(&known.server, &server)
+        {
+            return Ok(self.place.clone());
+        }
+        let trust = Trust { authorities: reach.authorities.clone(), identity: None };
+        Ok(Place::Postgres(Box::new(Postgres {
+            encrypted: is_encrypted(&server, &trust),
+            server: *server,
+            trust,
+            password: Ok(reach.password.clone()),
+            connections: CONNECTIONS,
+        })))
+    }
+}
+
+fn is_same(one: &postgres::Config, other: &postgres::Config) -> bool {
+    let port = |of: &postgres::Config| of.get_ports().first().copied().unwrap_or(5432);
+    one.get_hosts() == other.get_hosts()
+        && port(one) == port(other)
+        && one.get_dbname() == other.get_dbname()
+        && one.get_user() == other.get_user()
+}
+
 pub(super) fn store(section: &Section<'_>, state_directory: &Path) -> Option<Store> {
     let url = section.value("url", |value| place(value.as_str().unwrap_or_default()));
     let trust = super::upstream::trust(section, ["ca", "certificate", "private_key"]);
