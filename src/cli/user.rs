@@ -1,11 +1,13 @@
 //! `vestibule user …`
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::output::{self, moment};
+use super::progress::Bar;
 use super::state::Work;
 use super::{Common, Failure};
 use crate::domain::challenge::Subject;
@@ -187,11 +189,15 @@ fn change(name: UserName, change: UserChange, what: &str, common: &Common) -> Re
     done(common, &name, what)
 }
 
+/// A million people in one transaction take a while.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 fn import(file: &PathBuf, common: &Common) -> Result<(), Failure> {
     let work = Work::open(&common.config.config)?;
     let users = read_csv(file, work.settings.challenge.default_region)?;
     let count = users.len();
-    let added = work.wait(work.store().add_users(users, work.now()))?;
+    let store = work.store().clone().with_patience(PATIENCE);
+    let added = work.wait(store.add_users(users, work.now()))?;
     added
         .map_err(|conflict| Failure::Runtime(format!("{}: {conflict}; nobody was added", file.display())))?;
     work.record(What::UserChanged, None, format!("{count} users imported"))?;
@@ -218,9 +224,12 @@ fn read_csv(file: &PathBuf, region: Option<Region>) -> Result<Vec<NewUser>, Fail
         )));
     };
     let (mut users, mut problems) = (Vec::new(), Vec::new());
+    let (mut bar, bytes) = (Bar::new(), file.metadata().map_or(0, |known| known.len()));
     for (place, record) in reader.records().enumerate() {
         // The first line names the columns.
         let line = place + 2;
+        let read = record.as_ref().ok().and_then(csv::StringRecord::position).map(csv::Position::byte);
+        bar.show("bytes read", read.unwrap_or_default(), bytes);
         let user = record
             .map_err(|error| error.to_string())
             .and_then(|record| user_of(&record, names, phones, region));
