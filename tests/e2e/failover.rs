@@ -309,6 +309,7 @@ async fn lesson_45_no_outage_at_any_step_lets_anybody_in() {
     let mut two = Two::start(faults.len()).await;
     for (n, name) in faults.into_iter().enumerate() {
         // Nobody is left alone yet.
+        two.gateway.stop();
         two.gateway = Gateway::start(&two.house);
         let (browser, to) = (two.browser(), number(n));
         assert_eq!(browser.start(&to).await.status, 303, "{name}");

@@ -224,13 +224,14 @@ async fn at_the_start_of_the_gateway(kind: Kind) {
     let mut found = Vec::new();
     for row in rows(&kind, "probe") {
         stage.fault(kind.probe, &row.fault).await;
-        let gateway = Gateway::start(&stage.scene.house);
-        let stranger = Browser::new(gateway.address);
+        stage.scene.gateway.stop();
+        stage.scene.gateway = Gateway::start(&stage.scene.house);
+        let stranger = stage.scene.browser();
         let page = stranger.follow(stranger.start(&number(5_000 + found.len())).await).await;
         let seen = name(&page).to_owned();
         stage.scene.simulator.clear_faults().await;
         let (_, to) = stage.next_person();
-        let browser = Browser::new(gateway.address);
+        let browser = stage.scene.browser();
         browser.sign_in(&stage.scene.simulator, &to).await;
         let (fault, messages) = (row.fault.clone(), stage.scene.simulator.sent_to(&to).await);
         println!("| {} | probe | {fault} | {seen} | {messages} | {WITH_THE_CODE} |", kind.word);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::common::postgres::Database;
 use crate::common::wire::{Manual, Wire, status};
 use crate::common::{ALICE, BOB, Browser, Gateway, Scene, eventually};
 
@@ -12,7 +13,9 @@ const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\
 async fn what_is_used_at_one_gateway_is_not_idle_at_another() {
     let live = Manual::start().await;
     let routes = format!("[[route]]\npath = \"/live\"\nupstream = [\"http://{}\"]\n", live.address);
-    let scene = Scene::start(&format!("{routes}[session]\nidle_timeout = \"4s\"\n")).await;
+    let database = Database::fresh();
+    let session = "[session]\nidle_timeout = \"4s\"\n";
+    let scene = Scene::start(&format!("{routes}{session}{}", database.settings())).await;
     let here = scene.signed_in(ALICE).await;
     let other = Gateway::start(&scene.house);
     let there = Browser::new(other.address);

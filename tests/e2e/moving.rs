@@ -78,7 +78,7 @@ fn fill(house: &House) {
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 40000) \
          INSERT INTO spend SELECT 'starts:ü' || i, 1, i FROM n; \
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000) \
-         INSERT INTO audit (at, what, client, detail) SELECT i, 'code_sent', '192.0.2.1', 'a' || char(0) || 'b' FROM n; \
+         INSERT INTO audit (at, what, client, detail) SELECT CAST(strftime('%s') AS INTEGER), 'code_sent', '192.0.2.1', 'a' || char(0) || 'b' FROM n; \
          INSERT INTO line VALUES ('a', 'mobile', 1, 1, 2), ('b', NULL, NULL, NULL, NULL), ('c', NULL, 5, 0, NULL); \
          INSERT INTO orphan VALUES ('vonage', 'h', 'K7QX-2MHD', 5); \
          INSERT INTO closure VALUES ('conversion', 5); \
@@ -112,7 +112,13 @@ async fn an_installation_moves_to_postgres_and_back_with_all_it_has() {
     scene.house.takes(&database);
     expect_failure(&scene.house.command(&["serve"]), "run the same `vestibule store migrate` again");
     let said = expect_success(&scene.house.moves(&flags));
-    assert!(said.contains("rows moved and compared"), "{said}");
+    assert!(said.contains("rows moved and compared") && said.contains(&database.url()), "{said}");
+    expect_failure(
+        &scene.house.command(&["backup", "x.db"]),
+        "pg_dump --format=custom --file=x.db --host=127.0.0.1",
+    );
+    expect_failure(&scene.house.command(&["restore", "x.db"]), "pg_restore --clean --if-exists");
+    assert!(scene.house.command(&["store", "check"]).status.success());
     expect_failure(&scene.house.moves(&flags), "there is nothing left to do");
     assert_eq!(database.sql("SELECT sum(times) FROM spend WHERE key LIKE 'starts:ü%'"), "800020000");
 
