@@ -137,6 +137,9 @@ pub struct Store {
     patience: Duration,
 }
 
+/// Rows of one transaction where there may be any number.
+const BATCH: usize = 5_000;
+
 /// How long anybody waits for the store.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -401,18 +404,32 @@ impl Store {
     }
 
     /// Moves the last use of sessions forward.
-    pub async fn touch_sessions(&self, seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {
-        self.write_casually(move |t| sessions::touch(t, &seen)).await
+    pub async fn touch_sessions(&self, mut seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {
+        while !seen.is_empty() {
+            let some = seen.split_off(seen.len().saturating_sub(BATCH));
+            self.write_casually(move |t| sessions::touch(t, &some)).await?;
+        }
+        Ok(())
     }
 
-    /// Ends sessions that have not ended; how many.
+    /// Ends sessions that have not ended; how many. All of everybody's end some after some, so that nobody waits long
+    /// behind it; those opened meanwhile may stay.
     pub async fn end_sessions(
         &self,
         which: Which,
         end: SessionEnd,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
-        self.write(move |t| sessions::end(t, &which, end, now)).await
+        if which != Which::All {
+            return self.write(move |t| sessions::end(t, &which, end, now)).await;
+        }
+        let (mut count, mut after) = (0, String::new());
+        loop {
+            let (ended, last) = self.write(move |t| sessions::end_some(t, &after, BATCH, end, now)).await?;
+            count += ended;
+            let Some(last) = last else { return Ok(count) };
+            after = last;
+        }
     }
 
     /// The number of the newest change.
@@ -420,7 +437,7 @@ impl Store {
         self.read(|t| sessions::last_change(t)).await
     }
 
-    /// All changes after a number, with the number of the newest.
+    /// All changes after a number, or as many as are read at once, with the number of the newest of them.
     pub async fn changes_after(&self, number: i64) -> Result<(i64, Vec<Change>), StoreError> {
         self.read(move |t| sessions::changes_after(t, number)).await
     }
@@ -437,7 +454,8 @@ impl Store {
 
     /// Writes lines of the audit trail.
     pub async fn append_audit(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        self.write(move |t| audit::append(t, &events)).await
+        let kind = if events.len() == 1 { Kind::Once } else { Kind::Write };
+        self.engine.ask(kind, self.patience, move |t| audit::append(t, &events)).await
     }
 
     /// The newest lines about something, oldest first.

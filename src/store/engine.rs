@@ -54,6 +54,8 @@ pub(super) enum Kind {
     Read,
     /// It writes, and is on the disk when it is answered: counts, codes, sessions, keys, the audit trail.
     Write,
+    /// The same by one statement, which is a transaction by itself.
+    Once,
     /// It writes what the last second of may be lost: the last use of a session, the removal of what is over.
     Casual,
 }

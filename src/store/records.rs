@@ -169,7 +169,7 @@ pub struct NewSession {
 }
 
 /// Which sessions are meant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
     /// One, and those of the same browser that it follows.
     One(SessionId),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rows::session;
-use super::sql::{Row, Transaction, Value, values};
+use super::sql::{Lock, Row, Transaction, Value, values};
 use crate::domain::id::SessionId;
 use crate::domain::session::{Session, SessionEnd};
 use crate::domain::time::Timestamp;
@@ -44,13 +44,18 @@ pub(super) fn live(t: &mut dyn Transaction, now: Timestamp) -> Result<Vec<Sessio
     t.all(statement, values![now], session)
 }
 
-/// In the order of their names, as whoever else writes several of them does: two must not wait for each other.
+/// One gateway at a time: two that write several rows each would wait for each other.
 pub(super) fn touch(t: &mut dyn Transaction, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
-    let mut seen: Vec<_> = seen.iter().map(|(id, at)| (id.to_string(), *at)).collect();
-    seen.sort();
-    for (id, at) in &seen {
-        let statement = "UPDATE session SET last_seen_at = ?1 WHERE id = ?2 AND last_seen_at < ?1";
-        t.execute(statement, values![*at, id])?;
+    t.lock(&[Lock::Touch])?;
+    for some in seen.chunks(CHUNK) {
+        let rows = vec!["(CAST(? AS TEXT), CAST(? AS BIGINT))"; some.len()].join(", ");
+        let statement = format!(
+            "UPDATE session SET last_seen_at = seen.column2 FROM (VALUES {rows}) AS seen \
+             WHERE session.id = seen.column1 AND session.last_seen_at < seen.column2"
+        );
+        let values: Vec<Value<'_>> =
+            some.iter().flat_map(|(id, at)| [id.to_string().into(), (*at).into()]).collect();
+        t.execute(&statement, &values)?;
     }
     Ok(())
 }
@@ -74,9 +79,36 @@ pub(super) fn end(
     };
     let statement = format!("UPDATE session SET ended = ?1 WHERE ended IS NULL AND {filter} RETURNING id");
     let ended = t.all(&statement, values![end.as_str(), value], |row| row.get::<String>("id"))?;
-    let subjects: Vec<_> = ended.iter().map(|id| format!("{id} {}", end.as_str())).collect();
-    note_changes(t, "session_ended", &subjects, now)?;
+    note_ended(t, &ended, end, now)?;
     Ok(ended.len())
+}
+
+/// Ends the next so many after a name, in the order of their names; how many, and the last name, when there may be more.
+pub(super) fn end_some(
+    t: &mut dyn Transaction,
+    after: &str,
+    most: usize,
+    end: SessionEnd,
+    now: Timestamp,
+) -> Result<(usize, Option<String>), StoreError> {
+    let statement =
+        "SELECT max(id) AS last FROM (SELECT id FROM session WHERE id > ? ORDER BY id LIMIT ?) AS next";
+    let last = t.one(statement, values![after, most as i64], |row| row.get::<Option<String>>("last"))?;
+    let Some(last) = last.flatten() else { return Ok((0, None)) };
+    let statement = "UPDATE session SET ended = ?1 WHERE ended IS NULL AND id > ?2 AND id <= ?3 RETURNING id";
+    let ended = t.all(statement, values![end.as_str(), after, &last], |row| row.get::<String>("id"))?;
+    note_ended(t, &ended, end, now)?;
+    Ok((ended.len(), Some(last)))
+}
+
+fn note_ended(
+    t: &mut dyn Transaction,
+    ended: &[String],
+    end: SessionEnd,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let subjects: Vec<_> = ended.iter().map(|id| format!("{id} {}", end.as_str())).collect();
+    note_changes(t, "session_ended", &subjects, now)
 }
 
 pub(super) fn note_change(

@@ -1,9 +1,10 @@
 //! Budgets for messages, the share of codes that come back, and closed guards, as transactions.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::rates;
-use super::sql::{Lock, Row, Transaction, values};
+use super::sql::{Lock, Row, Transaction, Value, values};
 use crate::domain::challenge::Subject;
 use crate::domain::spend::{Budget, Conversion, Guard, Stop, minute};
 use crate::domain::time::Timestamp;
@@ -19,8 +20,9 @@ pub(super) fn reserve(
     if let Some(stop) = closed(t, wanted, now)? {
         return Ok(Err(stop));
     }
-    for budget in wanted.budgets() {
-        if let Err(stop) = budget.judge(count(t, &budget.key)?, now) {
+    let budgets: Vec<&Budget> = wanted.budgets().collect();
+    for (budget, used) in budgets.iter().zip(counts(t, &budgets)?) {
+        if let Err(stop) = budget.judge(used, now) {
             return Ok(Err(stop));
         }
     }
@@ -29,9 +31,7 @@ pub(super) fn reserve(
     {
         return Ok(Err(Stop { guard: Guard::Prefix, wait }));
     }
-    for budget in wanted.counted() {
-        add(t, budget, 1)?;
-    }
+    add(t, &wanted.counted().collect::<Vec<_>>())?;
     if wanted.real && wanted.first {
         tally(t, &wanted.subject, wanted.began_at, (1, false))?;
     }
@@ -50,7 +50,8 @@ fn locks(of: &Reservation) -> Vec<Lock<'_>> {
 pub(super) fn refund(t: &mut dyn Transaction, taken: &Reservation) -> Result<(), StoreError> {
     t.lock(&locks(taken))?;
     for budget in taken.counted() {
-        add(t, budget, -1)?;
+        let statement = "UPDATE budget SET count = count - 1 WHERE key = ? AND count > 0";
+        t.execute(statement, values![&budget.key])?;
     }
     if let Some(prefix) = &taken.prefix {
         rates::refund(t, prefix)?;
@@ -77,7 +78,7 @@ pub(super) fn status(
     rule: &Conversion,
     now: Timestamp,
 ) -> Result<SpendStatus, StoreError> {
-    let used = budgets.iter().map(|budget| count(t, &budget.key)).collect::<Result<_, _>>()?;
+    let used = counts(t, &budgets.iter().collect::<Vec<_>>())?;
     let (sent, entered) = converted(t, rule, now)?;
     let statement = "SELECT guard, until FROM closure WHERE until > ? ORDER BY guard";
     let closures = t.all(statement, values![now], |row| Ok((row.get("guard")?, row.get("until")?)))?;
@@ -135,15 +136,32 @@ fn converted(t: &mut dyn Transaction, rule: &Conversion, now: Timestamp) -> Resu
     Ok(t.one(statement, values![first, last], read)?.unwrap_or_default())
 }
 
-fn count(t: &mut dyn Transaction, key: &str) -> Result<u32, StoreError> {
-    let statement = "SELECT count FROM budget WHERE key = ?";
-    Ok(t.one(statement, values![key], |row| row.get("count"))?.unwrap_or(0))
+/// How full each of them is. One question for all: while it is asked, nobody else counts a message.
+fn counts(t: &mut dyn Transaction, budgets: &[&Budget]) -> Result<Vec<u32>, StoreError> {
+    if budgets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys = vec!["?"; budgets.len()].join(", ");
+    let statement = format!("SELECT key, count FROM budget WHERE key IN ({keys})");
+    let keys: Vec<Value<'_>> = budgets.iter().map(|budget| Value::from(&budget.key)).collect();
+    let read = |row: &dyn Row| Ok((row.get::<String>("key")?, row.get("count")?));
+    let known: HashMap<String, u32> = t.all(&statement, &keys, read)?.into_iter().collect();
+    Ok(budgets.iter().map(|budget| known.get(&budget.key).copied().unwrap_or(0)).collect())
 }
 
-fn add(t: &mut dyn Transaction, budget: &Budget, by: i64) -> Result<(), StoreError> {
-    let statement = "INSERT INTO budget (key, count, forget_at) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE \
-                     SET count = CASE WHEN budget.count + ? > 0 THEN budget.count + ? ELSE 0 END";
-    t.execute(statement, values![&budget.key, by.max(0), budget.ends_at, by, by])?;
+/// One more in each of them.
+fn add(t: &mut dyn Transaction, budgets: &[&Budget]) -> Result<(), StoreError> {
+    if budgets.is_empty() {
+        return Ok(());
+    }
+    let rows = vec!["(?, 1, ?)"; budgets.len()].join(", ");
+    let statement = format!(
+        "INSERT INTO budget (key, count, forget_at) VALUES {rows} \
+         ON CONFLICT (key) DO UPDATE SET count = budget.count + 1"
+    );
+    let values: Vec<Value<'_>> =
+        budgets.iter().flat_map(|budget| [(&budget.key).into(), budget.ends_at.into()]).collect();
+    t.execute(&statement, &values)?;
     Ok(())
 }
 

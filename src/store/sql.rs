@@ -101,6 +101,8 @@ pub(super) enum Lock<'a> {
     Users,
     /// The signing keys.
     Keys,
+    /// When sessions were last used.
+    Touch,
     /// Forgetting what is over.
     Purge,
 }
@@ -114,6 +116,7 @@ impl Lock<'_> {
             Self::Sending => "sending".to_owned(),
             Self::Users => "users".to_owned(),
             Self::Keys => "keys".to_owned(),
+            Self::Touch => "touch".to_owned(),
             Self::Purge => "purge".to_owned(),
         }
     }

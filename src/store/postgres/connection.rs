@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use postgres::error::SqlState;
@@ -17,7 +18,11 @@ use crate::store::sql::{Lock, Row, Transaction, Value};
 pub(super) struct Connection {
     client: Client,
     statements: HashMap<String, Statement>,
+    used_at: Instant,
 }
+
+/// A connection that was good a moment ago needs no question before a statement that cannot be tried twice.
+const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// Nobody waits longer for a lock, a statement, or a transaction that was left open. What is answered is on the disk, even
 /// where the server's own settings would have it otherwise.
@@ -30,7 +35,7 @@ impl Connection {
     pub(super) fn open(server: &Server) -> Result<Self, StoreError> {
         let mut client = server.config.connect(server.tls.clone())?;
         client.batch_execute(TERMS)?;
-        Ok(Self { client, statements: HashMap::new() })
+        Ok(Self { client, statements: HashMap::new(), used_at: Instant::now() })
     }
 
     pub(super) fn client(&mut self) -> &mut Client {
@@ -43,9 +48,16 @@ impl Connection {
 
     /// Runs a command as one transaction.
     pub(super) fn run(&mut self, kind: Kind, command: &mut dyn Command) -> Result<(), StoreError> {
-        let mut running = Running { connection: self, kind, begun: false, held: Vec::new(), tell: false };
+        // Where an answer may get lost because the server went away meanwhile, the beginning finds it out.
+        let kind = if kind == Kind::Once && self.used_at.elapsed() > GOOD_FOR { Kind::Write } else { kind };
+        let mut running =
+            Running { connection: self, kind, begun: false, held: Vec::new(), crowded: false, tell: false };
         match command.work(&mut running) {
-            Ok(()) => running.commit(),
+            Ok(()) => {
+                running.commit()?;
+                self.used_at = Instant::now();
+                Ok(())
+            }
             Err(error) => {
                 // A plan may be older than the tables: a newer gateway has brought them up to date.
                 running.connection.statements.clear();
@@ -77,9 +89,12 @@ pub(super) fn is_worth_another_try(error: &StoreError) -> bool {
         SqlState::ADMIN_SHUTDOWN,
         SqlState::READ_ONLY_SQL_TRANSACTION,
     ];
-    // A server that crashed says nothing before its connection breaks.
-    let broke = error.source().is_some_and(|cause| cause.is::<std::io::Error>());
-    broke || error.is_closed() || error.code().is_some_and(|code| again.contains(code))
+    is_broken(error) || error.code().is_some_and(|code| again.contains(code))
+}
+
+/// Whether the connection is gone. A server that crashed says nothing before.
+fn is_broken(error: &postgres::Error) -> bool {
+    error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>())
 }
 
 struct Running<'c> {
@@ -87,13 +102,15 @@ struct Running<'c> {
     kind: Kind,
     begun: bool,
     held: Vec<i64>,
+    /// Whether it holds what every sign-in of every gateway waits for.
+    crowded: bool,
     tell: bool,
 }
 
 impl Running<'_> {
-    /// Begins, unless it has; a command that only looks needs no transaction.
+    /// Begins, unless it has; a command that only looks needs no transaction, and one statement is one.
     fn begin(&mut self, and: &str) -> Result<(), StoreError> {
-        if self.begun || self.kind == Kind::Read {
+        if self.begun || matches!(self.kind, Kind::Read | Kind::Once) {
             return Ok(());
         }
         let lazy = if self.kind == Kind::Casual { "; SET LOCAL synchronous_commit = off" } else { "" };
@@ -107,8 +124,24 @@ impl Running<'_> {
             return Ok(());
         }
         let tell = if self.tell { "NOTIFY vestibule_change; " } else { "" };
-        // When the answer to this is lost nobody knows whether it happened: it is not tried again.
-        self.connection.client.batch_execute(&format!("{tell}COMMIT")).map_err(|_| StoreError::Unavailable)
+        // Locks are let go when a commit is on the disk. Where everybody waits for them they are let go before, and the
+        // disk is waited for afterwards, by many at once: what is on it later than this commit has this commit before it.
+        let (before, after) = if self.crowded {
+            (
+                "SET LOCAL synchronous_commit = off; ",
+                "; SELECT pg_logical_emit_message(TRUE, 'vestibule', '')",
+            )
+        } else {
+            ("", "")
+        };
+        let commit = format!("{tell}{before}COMMIT{after}");
+        self.connection.client.batch_execute(&commit).map_err(|_| StoreError::Unavailable)
+    }
+
+    /// Of a statement that is a transaction by itself nobody knows whether it happened when its answer is lost, as of a
+    /// commit.
+    fn settled(&self, error: ::postgres::Error) -> StoreError {
+        if self.kind == Kind::Once && is_broken(&error) { StoreError::Unavailable } else { error.into() }
     }
 }
 
@@ -117,7 +150,8 @@ impl Transaction for Running<'_> {
         self.begin("")?;
         let statement = self.connection.statement(statement)?;
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        let rows = self.connection.client.execute(&statement, &values)?;
+        let rows = self.connection.client.execute(&statement, &values);
+        let rows = rows.map_err(|error| self.settled(error))?;
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
@@ -150,6 +184,7 @@ impl Transaction for Running<'_> {
         } else {
             self.begin(&take)?;
         }
+        self.crowded |= locks.contains(&Lock::Sending);
         self.held.extend(keys);
         Ok(())
     }
@@ -163,7 +198,7 @@ impl Transaction for Running<'_> {
         if self.begun {
             self.connection.client.batch_execute("ROLLBACK")?;
         }
-        (self.begun, self.tell) = (false, false);
+        (self.begun, self.crowded, self.tell) = (false, false, false);
         self.held.clear();
         Ok(())
     }
