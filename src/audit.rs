@@ -29,18 +29,22 @@ impl Audit {
         Self { store, metrics, behind: Arc::default(), turn: Arc::default() }
     }
 
-    /// Records an event. When the store cannot, the event is in the log all the same, and in the trail once it can.
-    pub async fn record(&self, event: Event) {
+    /// Records an event. When the store cannot, the event is in the log all the same, and in the trail once it can; whoever
+    /// answers for it must not say meanwhile that it happened, since what is kept does not outlive the process.
+    pub async fn record(&self, event: Event) -> Result<(), StoreError> {
         log(&event);
         self.metrics.count(&event);
         // In their order, and nobody waits for a store that did not take the one before.
         if self.is_behind() {
-            return self.keep(event);
+            self.keep(event);
+            return Err(StoreError::Unavailable);
         }
-        if let Err(error) = self.store.append_audit(vec![event.clone()]).await {
+        let appended = self.store.append_audit(vec![event.clone()]).await;
+        if let Err(error) = &appended {
             tracing::error!(%error, "the audit trail cannot be written; what happens is kept for it");
             self.keep(event);
         }
+        appended
     }
 
     /// Whether lines wait for the store.

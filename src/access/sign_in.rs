@@ -31,6 +31,7 @@ use crate::config;
 use crate::crypto::MasterKey;
 use crate::domain::challenge::Challenge;
 use crate::domain::channel::Channel;
+use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, SessionId};
 use crate::domain::limits::Rate;
 use crate::domain::return_to::ReturnTo;
@@ -155,12 +156,16 @@ impl SignIn {
 
     /// Gives a cause its reference, and writes both down.
     async fn fail(&self, cause: Cause, trail: &Trail) -> Failure {
-        if let Some(what) = cause.event() {
-            match trail.call.clone() {
-                Some(call) => self.writer.note_call(what, trail, cause.to_string(), call).await,
-                None => self.writer.note(what, trail, cause.to_string()).await,
-            }
-        }
+        let written = match (cause.event(), trail.call.clone()) {
+            (Some(what), Some(call)) => self.writer.note_call(what, trail, cause.to_string(), call).await,
+            (Some(what), None) => self.writer.note(what, trail, cause.to_string()).await,
+            (None, _) => Ok(()),
+        };
+        let cause = match written {
+            // What would let somebody try again unseen is not told.
+            Err(error) if cause.event() == Some(What::WrongCode) => Cause::Store(error),
+            Err(_) | Ok(()) => cause,
+        };
         Failure { cause, reference: Some(trail.reference) }
     }
 

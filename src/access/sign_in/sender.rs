@@ -178,9 +178,9 @@ impl Sender {
             Ok(channel) if channel == wanted => {}
             Ok(channel) => {
                 let detail = format!("a landline gets a {}", channel.as_str());
-                self.writer.note(What::NumberRefused, trail, detail).await;
+                self.writer.note(What::NumberRefused, trail, detail).await?;
             }
-            Err(refusal) => self.writer.note(What::NumberRefused, trail, refusal.as_str()).await,
+            Err(refusal) => self.writer.note(What::NumberRefused, trail, refusal.as_str()).await?,
         }
         Ok((judged.channel.ok(), judged.asked))
     }
@@ -351,7 +351,9 @@ impl Sender {
                 Ok(_) => (What::CodeSent, by, "sent"),
                 Err(error) => (What::SendFailed, format!("{by}: {error}"), error.trouble.as_str()),
             };
-            self.writer.note_call(what, &message.trail, detail, call(&of, &holder, outcome)).await;
+            let call = call(&of, &holder, outcome);
+            // What a provider did is done, whether it is written down or not; the log has it.
+            let _ = self.writer.note_call(what, &message.trail, detail, call).await;
         }
     }
 
@@ -392,7 +394,7 @@ impl Sender {
         trail: &Trail,
     ) -> Result<Challenge, StoreError> {
         let by = format!("{} {}: found again", holder.provider, channel.as_str());
-        self.writer.note_call(What::CodeSent, trail, by, call(&challenge, &holder, "sent")).await;
+        self.writer.note_call(What::CodeSent, trail, by, call(&challenge, &holder, "sent")).await?;
         let delivered = Delivered {
             delivery: Delivery::Sent,
             prospect: Prospect::Open,
@@ -429,7 +431,8 @@ const AT_ONCE: usize = 8;
 
 /// A guard stopped somebody: on the trail each time, and aloud once a minute when it stops everybody.
 pub(super) async fn stopped(spend: &SpendGuard, writer: &Writer, guard: Guard, trail: &Trail) {
-    writer.note(What::GuardTripped(guard), trail, guard.as_str()).await;
+    // It is in the log, too, and nothing was let through.
+    let _ = writer.note(What::GuardTripped(guard), trail, guard.as_str()).await;
     if guard.is_for_everybody() && spend.alarm(guard) {
         let remedy = "look at: vestibule spend show";
         tracing::error!(guard = guard.as_str(), remedy, "the spend guard closed sending for everybody");

@@ -65,13 +65,13 @@ impl SignIn {
                     ("", Prospect::Open | Prospect::Used) => "the code sent a moment ago serves",
                     (refusal, _) => refusal,
                 };
-                self.writer.note(What::ChallengeStarted, trail, detail).await;
+                self.writer.note(What::ChallengeStarted, trail, detail).await?;
                 self.joined(challenge, first).await
             }
             Opened::Send(challenge) => {
                 let sending = self.pending.begin(&subject);
                 drop(turn);
-                self.writer.note(What::ChallengeStarted, trail, who.refusal).await;
+                self.writer.note(What::ChallengeStarted, trail, who.refusal).await?;
                 let to = self.unchanged(who.user).await?;
                 self.send(Order { challenge, before: None, old: None, to }, sending, trail).await
             }
@@ -214,7 +214,7 @@ impl SignIn {
         let sending = self.pending.begin(&subject);
         drop(turn);
         let to = self.unchanged(to).await?;
-        self.writer.note(What::CodeResent, trail, channel.as_str()).await;
+        self.writer.note(What::CodeResent, trail, channel.as_str()).await?;
         self.send(Order { challenge, before, old, to }, sending, trail).await
     }
 

@@ -12,6 +12,7 @@ use crate::domain::id::Reference;
 use crate::domain::sending::Holder;
 use crate::domain::time::Timestamp;
 use crate::domain::user::UserName;
+use crate::store::StoreError;
 
 /// Whom and what the audit trail is about, beside what happened.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ impl Trail {
     }
 }
 
-/// Writes down what happens while somebody signs in.
+/// Writes down what happens while somebody signs in. What could not be written down is not told to them as having happened.
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     audit: Audit,
@@ -55,8 +56,13 @@ impl Writer {
     }
 
     /// Something that no provider took part in.
-    pub(super) async fn note(&self, what: What, trail: &Trail, detail: impl Into<String>) {
-        self.write(what, trail, detail.into(), None).await;
+    pub(super) async fn note(
+        &self,
+        what: What,
+        trail: &Trail,
+        detail: impl Into<String>,
+    ) -> Result<(), StoreError> {
+        self.write(what, trail, detail.into(), None).await
     }
 
     /// Something that a provider took part in.
@@ -66,11 +72,17 @@ impl Writer {
         trail: &Trail,
         detail: impl Into<String>,
         message: Message,
-    ) {
-        self.write(what, trail, detail.into(), Some(message)).await;
+    ) -> Result<(), StoreError> {
+        self.write(what, trail, detail.into(), Some(message)).await
     }
 
-    async fn write(&self, what: What, trail: &Trail, detail: String, message: Option<Message>) {
+    async fn write(
+        &self,
+        what: What,
+        trail: &Trail,
+        detail: String,
+        message: Option<Message>,
+    ) -> Result<(), StoreError> {
         let event = Event {
             at: self.clock.now(),
             what,
@@ -80,7 +92,7 @@ impl Writer {
             detail,
             message,
         };
-        self.audit.record(event).await;
+        self.audit.record(event).await
     }
 }
 

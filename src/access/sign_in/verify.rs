@@ -120,9 +120,9 @@ impl SignIn {
         match &challenge.holder {
             Some(holder) => {
                 let message = call(challenge, holder, Verdict::Approved.as_str());
-                self.writer.note_call(What::SessionOpened, trail, detail, message).await;
+                self.writer.note_call(What::SessionOpened, trail, detail, message).await?;
             }
-            None => self.writer.note(What::SessionOpened, trail, detail).await,
+            None => self.writer.note(What::SessionOpened, trail, detail).await?,
         }
         Ok(SignedIn { session, token, return_to: challenge.return_to.clone() })
     }
@@ -178,9 +178,9 @@ impl SignIn {
             Some(holder) => {
                 let detail = format!("{}: {error}", holder.provider);
                 let message = call(challenge, holder, error.trouble.as_str());
-                self.writer.note_call(What::CheckFailed, trail, detail, message).await;
+                self.writer.note_call(What::CheckFailed, trail, detail, message).await?;
             }
-            None => self.writer.note(What::CheckFailed, trail, error.to_string()).await,
+            None => self.writer.note(What::CheckFailed, trail, error.to_string()).await?,
         }
         self.parts.store.refund_failure(challenge.subject.clone()).await?;
         Ok(Cause::NotChecked(error.retry_after))
