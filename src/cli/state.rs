@@ -1,6 +1,7 @@
 //! What the commands that work on the store have in common.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::app::State;
 use crate::config::{Purpose, Settings};
@@ -18,11 +19,15 @@ pub(super) struct Work {
     runtime: tokio::runtime::Runtime,
 }
 
+/// A command may work on all there is, a million of them; whoever waits for it can see that, and stop it.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 impl Work {
     /// Opens the store of a configuration.
     pub(super) fn open(config: &Path) -> Result<Self, Failure> {
         let settings = Settings::load(config, Purpose::Administer)?;
-        let state = State::open(&settings)?;
+        let State { store, master } = State::open(&settings)?;
+        let state = State { store: store.with_patience(PATIENCE), master };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::Runtime(error.to_string()))?;
         Ok(Self { settings, state, runtime })
