@@ -19,6 +19,8 @@ pub(super) struct Connection {
     client: Client,
     statements: HashMap<String, Statement>,
     used_at: Instant,
+    /// Whether a commit can be waited for after its locks are let go.
+    early: bool,
 }
 
 /// A connection that was good a moment ago needs no question before a statement that cannot be tried twice.
@@ -31,11 +33,16 @@ const TERMS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
                      SELECT set_config('synchronous_commit', 'on', false) \
                      WHERE current_setting('synchronous_commit') = 'off'";
 
+/// A transaction that changes nothing, and is answered when it and all before it are on the disk.
+const FLUSH: &str = "SELECT pg_logical_emit_message(TRUE, 'vestibule', '')";
+
 impl Connection {
     pub(super) fn open(server: &Server) -> Result<Self, StoreError> {
         let mut client = server.config.connect(server.tls.clone())?;
         client.batch_execute(TERMS)?;
-        Ok(Self { client, statements: HashMap::new(), used_at: Instant::now() })
+        // A database that does not let us write such a message makes everybody wait in turn.
+        let early = client.batch_execute(FLUSH).is_ok();
+        Ok(Self { client, statements: HashMap::new(), used_at: Instant::now(), early })
     }
 
     pub(super) fn client(&mut self) -> &mut Client {
@@ -126,15 +133,11 @@ impl Running<'_> {
         let tell = if self.tell { "NOTIFY vestibule_change; " } else { "" };
         // Locks are let go when a commit is on the disk. Where everybody waits for them they are let go before, and the
         // disk is waited for afterwards, by many at once: what is on it later than this commit has this commit before it.
-        let (before, after) = if self.crowded {
-            (
-                "SET LOCAL synchronous_commit = off; ",
-                "; SELECT pg_logical_emit_message(TRUE, 'vestibule', '')",
-            )
+        let commit = if self.crowded && self.connection.early {
+            format!("{tell}SET LOCAL synchronous_commit = off; COMMIT; {FLUSH}")
         } else {
-            ("", "")
+            format!("{tell}COMMIT")
         };
-        let commit = format!("{tell}{before}COMMIT{after}");
         self.connection.client.batch_execute(&commit).map_err(|_| StoreError::Unavailable)
     }
 
