@@ -405,11 +405,13 @@ impl Store {
 
     /// Moves the last use of sessions forward.
     pub async fn touch_sessions(&self, mut seen: Vec<(SessionId, Timestamp)>) -> Result<(), StoreError> {
-        while !seen.is_empty() {
+        loop {
             let some = seen.split_off(seen.len().saturating_sub(BATCH));
             self.write_casually(move |t| sessions::touch(t, &some)).await?;
+            if seen.is_empty() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Ends sessions that have not ended; how many. All of everybody's end some after some, so that nobody waits long

@@ -1,5 +1,6 @@
 //! Sessions and the changes other processes must hear of, as transactions.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::rows::session;
@@ -46,15 +47,23 @@ pub(super) fn live(t: &mut dyn Transaction, now: Timestamp) -> Result<Vec<Sessio
 
 /// One gateway at a time: two that write several rows each would wait for each other.
 pub(super) fn touch(t: &mut dyn Transaction, seen: &[(SessionId, Timestamp)]) -> Result<(), StoreError> {
+    if seen.is_empty() {
+        // Whoever touches nothing wants to know whether the store answers.
+        return t.execute("UPDATE last_change SET number = number WHERE FALSE", values![]).map(drop);
+    }
     t.lock(&[Lock::Touch])?;
-    for some in seen.chunks(CHUNK) {
+    // Of one that is named twice, its newest: the statement would take either.
+    let mut seen = seen.to_vec();
+    seen.sort_unstable_by_key(|(_, at)| *at);
+    let newest: HashMap<String, Timestamp> = seen.iter().map(|(id, at)| (id.to_string(), *at)).collect();
+    let newest: Vec<_> = newest.into_iter().collect();
+    for some in newest.chunks(CHUNK) {
         let rows = vec!["(CAST(? AS TEXT), CAST(? AS BIGINT))"; some.len()].join(", ");
         let statement = format!(
             "UPDATE session SET last_seen_at = seen.column2 FROM (VALUES {rows}) AS seen \
              WHERE session.id = seen.column1 AND session.last_seen_at < seen.column2"
         );
-        let values: Vec<Value<'_>> =
-            some.iter().flat_map(|(id, at)| [id.to_string().into(), (*at).into()]).collect();
+        let values: Vec<Value<'_>> = some.iter().flat_map(|(id, at)| [id.into(), (*at).into()]).collect();
         t.execute(&statement, &values)?;
     }
     Ok(())
