@@ -163,15 +163,16 @@ class Sqlite:
     """One file."""
 
     name = "SQLite"
+    made = 0
 
     def __init__(self, place: Place):
-        self.place, self.files = place, 0
+        self.place = place
         self.fresh()
 
     def fresh(self) -> None:
-        self.files += 1
-        (self.place.path / f"state-{self.files}").mkdir()
-        self.file = self.place.path / f"state-{self.files}/vestibule.db"
+        Sqlite.made += 1
+        (self.place.path / f"state-{Sqlite.made}").mkdir()
+        self.file = self.place.path / f"state-{Sqlite.made}/vestibule.db"
 
     def section(self) -> str:
         return f'[store]\nurl = "sqlite:{self.file}"\nmaster_key = {{ file = "{self.place.path}/master" }}\n'
