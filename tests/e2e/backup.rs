@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use crate::common::journey::GENEROUS;
 use crate::common::more::number;
-use crate::common::{ALICE, BOB, Browser, Gateway, House, Scene};
+use crate::common::{ALICE, BOB, Browser, Gateway, House, Scene, eventually};
 
 impl House {
     fn backup(&self, name: &str) {
@@ -205,7 +205,11 @@ async fn a_backup_of_another_installation_or_key_is_refused() {
 #[tokio::test]
 async fn a_second_gateway_on_a_file_does_not_start() {
     let scene = Scene::start("").await;
-    let second = scene.house.command(&["serve"]);
+    let mut second = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+    second.arg("serve").arg("--config").arg(&scene.house.config).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut second = second.spawn().unwrap();
+    eventually("it has ended", async || second.try_wait().unwrap().is_some()).await;
+    let second = second.wait_with_output().unwrap();
     expect_failure(&second, "has it open (process ");
     expect_failure(&second, &scene.gateway.process_id().to_string());
     // One that was killed holds nothing.
