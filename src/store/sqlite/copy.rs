@@ -125,8 +125,8 @@ pub(in crate::store) fn look_through(path: &Path) -> Result<(), StoreError> {
 
 /// Puts a backup in the place of a store on which no gateway runs.
 ///
-/// What must be true when the next gateway starts is made true in a copy, which takes the store's place in one transaction:
-/// killed at any moment, this leaves the store as it was or as it is to be.
+/// What must be true when the next gateway starts is made true in a copy, which takes the store's place in one
+/// transaction: killed at any moment, this leaves the store as it was or as it is to be.
 pub(in crate::store) fn restore(how: &Restoring<'_>) -> Result<Restored, StoreError> {
     let _claim = file::claim(how.store).map_err(|error| about(how.store, &error))?;
     forget_earlier(how.store);
@@ -270,8 +270,8 @@ fn prepare(copy: &mut Connection, how: &Restoring<'_>, compare: bool) -> Result<
 /// Whether the store that is there is a later state of the same installation.
 fn is_the_same(copy: &Connection) -> Result<bool, StoreError> {
     let question = "SELECT EXISTS (SELECT 1 FROM main.signing_key JOIN present.signing_key USING (kid)) \
-                    OR EXISTS (SELECT 1 FROM (SELECT number, at, what, detail FROM main.audit ORDER BY number DESC LIMIT 1) \
-                    JOIN present.audit USING (number, at, what, detail))";
+                    OR EXISTS (SELECT 1 FROM (SELECT number, at, what, detail FROM main.audit \
+                    ORDER BY number DESC LIMIT 1) JOIN present.audit USING (number, at, what, detail))";
     Ok(copy.query_row(question, [], |row| row.get(0))?)
 }
 
@@ -280,7 +280,8 @@ const SPENT_SINCE: &str = "
     INSERT INTO main.audit SELECT * FROM present.audit
         WHERE number > (SELECT coalesce(max(number), 0) FROM main.audit);
     INSERT INTO main.failure SELECT * FROM present.failure WHERE TRUE
-        ON CONFLICT (subject) DO UPDATE SET count = max(count, excluded.count), last_at = max(last_at, excluded.last_at);
+        ON CONFLICT (subject) DO UPDATE
+        SET count = max(count, excluded.count), last_at = max(last_at, excluded.last_at);
     INSERT INTO main.spend SELECT * FROM present.spend WHERE TRUE
         ON CONFLICT (key, at) DO UPDATE SET times = max(times, excluded.times);
     INSERT INTO main.budget SELECT * FROM present.budget WHERE TRUE
