@@ -130,11 +130,18 @@ fn converted(t: &mut dyn Transaction, rule: &Conversion, now: Timestamp) -> Resu
     // Each of them once: a few numbers that somebody knows and starts again and again must not close sending.
     let statement = "SELECT count(DISTINCT subject) FILTER (WHERE sent > 0 OR entered) AS sent, \
                      count(DISTINCT subject) FILTER (WHERE entered) AS entered \
-                     FROM conversion WHERE minute BETWEEN ? AND ?";
+                     FROM (SELECT subject, sent, entered FROM conversion WHERE minute BETWEEN ? AND ? \
+                     ORDER BY minute DESC, subject DESC LIMIT ?) AS newest";
     let (first, last) = rule.minutes(now);
+    // A user may stand there several times.
+    let most = NEWEST.max(rule.least_sent.saturating_mul(20));
     let read = |row: &dyn Row| Ok((row.get("sent")?, row.get("entered")?));
-    Ok(t.one(statement, values![first, last], read)?.unwrap_or_default())
+    Ok(t.one(statement, values![first, last, most], read)?.unwrap_or_default())
 }
+
+/// So many of the newest starts tell enough of whether codes come back, however many there were within the window: the
+/// question is asked for each message, while the others wait.
+const NEWEST: u32 = 2_000;
 
 /// How full each of them is. One question for all: while it is asked, nobody else counts a message.
 fn counts(t: &mut dyn Transaction, budgets: &[&Budget]) -> Result<Vec<u32>, StoreError> {
