@@ -15,7 +15,9 @@ def cores(options, site):
     """
     rows = []
     for kind in (Vestibule, Nginx, Haproxy):
-        with Running([kind(site, workers=1), kind(site, workers=2)]) as (one, two):
+        # Two gateways never run on one store.
+        own = {"state": site.copy_of_state("two-cores")} if kind.ours else {}
+        with Running([kind(site, workers=1), kind(site, workers=2, **own)]) as (one, two):
             samples = {1: [], 2: []}
             for _ in range(options.rounds):
                 for workers, proxy in ((1, one), (2, two)):

@@ -36,8 +36,7 @@ def population(options, site):
 
 def state_with(site, size):
     """A copy of the signed-in state directory with that many more users, each with a session that was revoked."""
-    state = site.directory / f"state-with-{size}"
-    shutil.copytree(site.directory / "state-http", state)
+    state = site.copy_of_state(f"with-{size}")
     with sqlite3.connect(state / "vestibule.db") as store:
         now, expires = store.execute("SELECT auth_time, expires_at FROM session LIMIT 1").fetchone()
         store.executemany(

@@ -85,6 +85,13 @@ class Site:
         path.write_text(filled(name, directory=self.directory, **values))
         return path
 
+    def copy_of_state(self, name):
+        """A copy of the signed-in state directory: two gateways never run on one."""
+        self.cookie("http", ours=True)  # signs in first, when nobody has
+        state = self.directory / f"state-{name}"
+        shutil.copytree(self.directory / "state-http", state, dirs_exist_ok=True)
+        return state
+
     def vestibule_config(self, scheme, port, workers=1, simulator=1, state=None):
         """A configuration of ours; all of one scheme share a state directory unless another is given."""
         state = state or self.directory / f"state-{scheme}"
