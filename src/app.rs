@@ -153,10 +153,10 @@ pub fn name(place: &Place) -> String {
 }
 
 /// `postgres://HOST/DATABASE`, as far as the configuration says.
-fn server_name(server: &postgres::Config) -> String {
+fn server_name(server: &tokio_postgres::Config) -> String {
     let host = server.get_hosts().first().map(|host| match host {
-        postgres::config::Host::Tcp(name) => name.clone(),
-        postgres::config::Host::Unix(path) => path.display().to_string(),
+        tokio_postgres::config::Host::Tcp(name) => name.clone(),
+        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
     });
     format!("postgres://{}/{}", host.unwrap_or_default(), server.get_dbname().unwrap_or_default())
 }

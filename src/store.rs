@@ -52,7 +52,7 @@ pub enum StoreError {
     Sqlite(#[source] Arc<rusqlite::Error>),
     /// PostgreSQL said no, or is not there.
     #[error("the store failed: {}", whole(.0))]
-    Postgres(#[source] Arc<::postgres::Error>),
+    Postgres(#[source] Arc<tokio_postgres::Error>),
     /// It holds what no version of ours writes.
     #[error("the store holds something unreadable in {0}")]
     Corrupt(&'static str),
@@ -82,9 +82,12 @@ pub enum StoreError {
          it stopped"
     )]
     Unfinished,
-    /// It does not answer in time.
+    /// It does not answer in time, or what it answered is not known.
     #[error("the store does not answer")]
     Unavailable,
+    /// A connection to the server stands, and nothing comes on it.
+    #[error("the server takes connections and does not answer")]
+    Mute,
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -94,7 +97,7 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 /// An error with its causes, which the first line of PostgreSQL's does not tell.
-fn whole(error: &::postgres::Error) -> String {
+fn whole(error: &tokio_postgres::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
@@ -108,6 +111,11 @@ pub enum OpenError {
     /// TLS to it cannot be spoken.
     #[error(transparent)]
     Tls(Box<TlsError>),
+    /// Not every name and sentence could be written down there.
+    #[error(
+        "the database's encoding is {0}; make it with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    )]
+    Encoding(String),
     /// Two gateways could not be kept apart there.
     #[error("this database takes advisory locks without keeping them; use PostgreSQL")]
     NoLocks,

@@ -61,8 +61,8 @@ fn not_ours(server: &Postgres, file: &Path) -> Failure {
 pub(super) fn connection(server: &Postgres) -> String {
     let server = &server.server;
     let host = server.get_hosts().first().map(|host| match host {
-        postgres::config::Host::Tcp(name) => name.clone(),
-        postgres::config::Host::Unix(path) => path.display().to_string(),
+        tokio_postgres::config::Host::Tcp(name) => name.clone(),
+        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
     });
     let port = server.get_ports().first().map_or_else(String::new, |port| format!(" --port={port}"));
     format!(

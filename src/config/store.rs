@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postgres::config::{Host, SslMode};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio_postgres::config::{Host, SslMode};
 
 use super::reader::{Section, integer};
 use super::secret::{self, Later};
@@ -37,7 +37,7 @@ pub enum Place {
 #[derive(Clone, Debug)]
 pub struct Postgres {
     /// What the URL says.
-    pub server: postgres::Config,
+    pub server: tokio_postgres::Config,
     /// Whether TLS is spoken. The server's certificate is always verified.
     pub encrypted: bool,
     /// Whom TLS trusts, and who we are there.
@@ -82,8 +82,8 @@ impl Store {
     }
 }
 
-fn is_same(one: &postgres::Config, other: &postgres::Config) -> bool {
-    let port = |of: &postgres::Config| of.get_ports().first().copied().unwrap_or(5432);
+fn is_same(one: &tokio_postgres::Config, other: &tokio_postgres::Config) -> bool {
+    let port = |of: &tokio_postgres::Config| of.get_ports().first().copied().unwrap_or(5432);
     one.get_hosts() == other.get_hosts()
         && port(one) == port(other)
         && one.get_dbname() == other.get_dbname()
@@ -134,7 +134,7 @@ pub(super) fn store(section: &Section<'_>, state_directory: &Path) -> Option<Sto
 
 enum Url {
     Sqlite(PathBuf),
-    Postgres(Box<postgres::Config>),
+    Postgres(Box<tokio_postgres::Config>),
 }
 
 fn place(text: &str) -> Result<Url, String> {
@@ -144,7 +144,7 @@ fn place(text: &str) -> Result<Url, String> {
     if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
         return Err("no store; write \"sqlite:/var/lib/vestibule/vestibule.db\", or \"postgres://USER@HOST/DATABASE\"".to_owned());
     }
-    let server: postgres::Config = text.parse().map_err(|error| {
+    let server: tokio_postgres::Config = text.parse().map_err(|error| {
         format!("not a URL of PostgreSQL: {error}; write \"postgres://USER@HOST/DATABASE\"")
     })?;
     if server.get_password().is_some() {
@@ -160,7 +160,7 @@ fn place(text: &str) -> Result<Url, String> {
 
 /// Off this machine nothing goes in the clear unless the URL says `sslmode=disable`; on it, TLS is spoken when somebody
 /// wrote down whom to trust, or `sslmode=require`.
-fn is_encrypted(server: &postgres::Config, trust: &Trust) -> bool {
+fn is_encrypted(server: &tokio_postgres::Config, trust: &Trust) -> bool {
     let local = |host: &Host| match host {
         Host::Unix(_) => true,
         Host::Tcp(name) => {

@@ -9,13 +9,14 @@ mod listen;
 mod migrate;
 mod pool;
 mod values;
+mod wire;
 
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use postgres::config::SslMode;
 use secrecy::ExposeSecret as _;
 use tokio::sync::Notify;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::connection::Connection;
@@ -27,13 +28,13 @@ use crate::tls;
 /// What connections are made with.
 #[derive(Clone)]
 pub(super) struct Server {
-    config: postgres::Config,
+    config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
 }
 
 /// What gateways, and commands beside them, are called at the server.
 const GATEWAY: &str = "vestibule";
-/// Somebody who does not even refuse is given up after this long.
+/// With several hosts in the URL, the next one is tried after this long.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// What was sent and is not acknowledged for so long never will be.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
@@ -75,7 +76,7 @@ impl Server {
         config
             .application_name(if use_ == Use::Move { "vestibule store migrate" } else { GATEWAY })
             .ssl_mode(if settings.encrypted { SslMode::Require } else { SslMode::Disable })
-            .target_session_attrs(postgres::config::TargetSessionAttrs::ReadWrite)
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .connect_timeout(CONNECT_WITHIN)
             .tcp_user_timeout(ACKNOWLEDGE_WITHIN)
             .keepalives_idle(ACKNOWLEDGE_WITHIN)
@@ -88,8 +89,8 @@ impl Server {
     }
 }
 
-impl From<postgres::Error> for StoreError {
-    fn from(error: postgres::Error) -> Self {
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
         Self::Postgres(Arc::new(error))
     }
 }

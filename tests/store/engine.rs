@@ -59,7 +59,8 @@ impl Place {
     }
 }
 
-fn reach(database: &Database) -> Postgres {
+/// How a gateway is told of it.
+pub fn reach(database: &Database) -> Postgres {
     Postgres {
         server: database.url().parse().unwrap(),
         encrypted: true,

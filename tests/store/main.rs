@@ -25,4 +25,5 @@ mod sending;
 mod server;
 mod sessions;
 mod starts;
+mod troubles;
 mod users;

@@ -2,21 +2,22 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use postgres::error::SqlState;
-use postgres::fallible_iterator::FallibleIterator as _;
-use postgres::types::ToSql;
-use postgres::{Client, Statement};
+use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use super::Server;
+use super::wire::Wire;
 use crate::store::StoreError;
 use crate::store::engine::{Command, Kind};
 use crate::store::sql::{Lock, Row, Transaction, Value};
 
 pub(super) struct Connection {
-    client: Client,
+    wire: Wire,
     statements: HashMap<String, Statement>,
     used_at: Instant,
     /// Whether a commit can be waited for after its locks are let go.
@@ -28,7 +29,7 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// Nobody waits longer for a lock, a statement, or a transaction that was left open. What is answered is on the disk, even
 /// where the server's own settings would have it otherwise.
-const TERMS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
+const TERMS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '30s'; \
                      SET idle_in_transaction_session_timeout = '30s'; \
                      SELECT set_config('synchronous_commit', 'on', false) \
                      WHERE current_setting('synchronous_commit') = 'off'";
@@ -36,21 +37,23 @@ const TERMS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
 /// A transaction that changes nothing, and is answered when it and all before it are on the disk.
 const FLUSH: &str = "SELECT pg_logical_emit_message(TRUE, 'vestibule', '')";
 
+/// Bytes of a statement that is kept ready.
+const LONGEST_KEPT: usize = 1_000;
+
 impl Connection {
     pub(super) fn open(server: &Server) -> Result<Self, StoreError> {
-        let mut client = server.config.connect(server.tls.clone())?;
-        client.batch_execute(TERMS)?;
+        let mut wire = Wire::open(server, TERMS, Weak::new())?;
         // A database that does not let us write such a message makes everybody wait in turn.
-        let early = client.batch_execute(FLUSH).is_ok();
-        Ok(Self { client, statements: HashMap::new(), used_at: Instant::now(), early })
+        let early = wire.batch(FLUSH).is_ok();
+        Ok(Self { wire, statements: HashMap::new(), used_at: Instant::now(), early })
     }
 
-    pub(super) fn client(&mut self) -> &mut Client {
-        &mut self.client
+    pub(super) const fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.wire.is_closed()
     }
 
     /// Runs a command as one transaction.
@@ -61,15 +64,22 @@ impl Connection {
             Running { connection: self, kind, begun: false, held: Vec::new(), crowded: false, tell: false };
         match command.work(&mut running) {
             Ok(()) => {
-                running.commit()?;
+                let committed = running.commit();
+                if let Err(error) = committed {
+                    tracing::warn!(%error, "nobody knows whether a transaction was committed");
+                    self.wire.lose();
+                    return Err(StoreError::Unavailable);
+                }
                 self.used_at = Instant::now();
                 Ok(())
             }
             Err(error) => {
                 // A plan may be older than the tables: a newer gateway has brought them up to date.
                 running.connection.statements.clear();
-                // Where this fails the connection is gone, and the transaction with it.
-                let _ = running.undo();
+                // Where this fails the connection is not used again, and the transaction is gone with it.
+                if running.undo().is_err() {
+                    self.wire.lose();
+                }
                 Err(error)
             }
         }
@@ -79,8 +89,11 @@ impl Connection {
         if let Some(known) = self.statements.get(text) {
             return Ok(known.clone());
         }
-        let statement = self.client.prepare(&numbered(text))?;
-        self.statements.insert(text.to_owned(), statement.clone());
+        let statement = self.wire.prepare(&numbered(text))?;
+        // The long ones have a row for each of what they write, in any number; the server would keep each for good.
+        if text.len() <= LONGEST_KEPT {
+            self.statements.insert(text.to_owned(), statement.clone());
+        }
         Ok(statement)
     }
 }
@@ -100,7 +113,7 @@ pub(super) fn is_worth_another_try(error: &StoreError) -> bool {
 }
 
 /// Whether the connection is gone. A server that crashed says nothing before.
-fn is_broken(error: &postgres::Error) -> bool {
+fn is_broken(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>())
 }
 
@@ -121,9 +134,9 @@ impl Running<'_> {
             return Ok(());
         }
         let lazy = if self.kind == Kind::Casual { "; SET LOCAL synchronous_commit = off" } else { "" };
-        self.connection.client.batch_execute(&format!("BEGIN ISOLATION LEVEL READ COMMITTED{lazy}{and}"))?;
+        // Whatever becomes of what is sent along: there may be something to undo.
         self.begun = true;
-        Ok(())
+        self.connection.wire.batch(&format!("BEGIN ISOLATION LEVEL READ COMMITTED{lazy}{and}"))
     }
 
     fn commit(self) -> Result<(), StoreError> {
@@ -138,13 +151,18 @@ impl Running<'_> {
         } else {
             format!("{tell}COMMIT")
         };
-        self.connection.client.batch_execute(&commit).map_err(|_| StoreError::Unavailable)
+        self.connection.wire.batch(&commit)
     }
 
     /// Of a statement that is a transaction by itself nobody knows whether it happened when its answer is lost, as of a
     /// commit.
-    fn settled(&self, error: ::postgres::Error) -> StoreError {
-        if self.kind == Kind::Once && is_broken(&error) { StoreError::Unavailable } else { error.into() }
+    fn settled(&self, error: StoreError) -> StoreError {
+        let StoreError::Postgres(cause) = &error else { return error };
+        if self.kind != Kind::Once || !is_broken(cause) {
+            return error;
+        }
+        tracing::warn!(%error, "nobody knows whether a statement was done");
+        StoreError::Unavailable
     }
 }
 
@@ -153,7 +171,7 @@ impl Transaction for Running<'_> {
         self.begin("")?;
         let statement = self.connection.statement(statement)?;
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        let rows = self.connection.client.execute(&statement, &values);
+        let rows = self.connection.wire.execute(&statement, &values);
         let rows = rows.map_err(|error| self.settled(error))?;
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
@@ -166,11 +184,8 @@ impl Transaction for Running<'_> {
     ) -> Result<(), StoreError> {
         self.begin("")?;
         let statement = self.connection.statement(statement)?;
-        let mut rows = self.connection.client.query_raw(&statement, values)?;
-        while let Some(row) = rows.next()? {
-            see(&row)?;
-        }
-        Ok(())
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+        self.connection.wire.each(&statement, &values, &mut |row| see(row))
     }
 
     fn lock(&mut self, locks: &[Lock<'_>]) -> Result<(), StoreError> {
@@ -183,7 +198,7 @@ impl Transaction for Running<'_> {
         keys.dedup();
         let take: String = keys.iter().map(|key| format!("; SELECT pg_advisory_xact_lock({key})")).collect();
         if self.begun {
-            self.connection.client.batch_execute(take.trim_start_matches("; "))?;
+            self.connection.wire.batch(take.trim_start_matches("; "))?;
         } else {
             self.begin(&take)?;
         }
@@ -199,7 +214,7 @@ impl Transaction for Running<'_> {
 
     fn undo(&mut self) -> Result<(), StoreError> {
         if self.begun {
-            self.connection.client.batch_execute("ROLLBACK")?;
+            self.connection.wire.batch("ROLLBACK")?;
         }
         (self.begun, self.crowded, self.tell) = (false, false, false);
         self.held.clear();

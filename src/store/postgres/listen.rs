@@ -4,14 +4,13 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use postgres::fallible_iterator::FallibleIterator as _;
 use tokio::sync::Notify;
 
 use super::Server;
-use super::connection::Connection;
+use super::wire::Wire;
 use crate::store::StoreError;
 
-/// A connection on which nothing came for so long is asked whether it lives.
+/// The connection is asked this often whether it lives, and must say so within as long.
 const QUIET: Duration = Duration::from_secs(10);
 /// After a connection was lost or could not be made.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -30,19 +29,15 @@ pub(super) fn start(server: Arc<Server>, told: Weak<Notify>) {
 }
 
 fn listen(server: &Server, told: &Weak<Notify>) -> Result<(), StoreError> {
-    let mut connection = Connection::open(server)?;
-    let client = connection.client();
-    client.batch_execute("LISTEN vestibule_change")?;
+    let mut wire = Wire::open(server, "LISTEN vestibule_change", told.clone())?;
     // What was told while nobody listened is lost; reading on from the last number known finds it.
-    while let Some(listener) = told.upgrade() {
-        listener.notify_one();
-        drop(listener);
-        while client.notifications().timeout_iter(QUIET).next()?.is_none() {
-            client.is_valid(QUIET)?;
-            if told.strong_count() == 0 {
-                return Ok(());
-            }
-        }
+    if let Some(told) = told.upgrade() {
+        told.notify_one();
+    }
+    while told.strong_count() > 0 {
+        wire.listen(QUIET);
+        wire.patience = QUIET;
+        wire.batch("")?;
     }
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! Bringing the schema up to date, one gateway at a time.
 
+use std::time::Duration;
+
 use super::Server;
 use super::connection::Connection;
+use super::wire::{ANSWER_WITHIN, Wire};
 use crate::store::{OpenError, StoreError};
 
 /// The schema this version writes, one step a file.
@@ -9,40 +12,59 @@ const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001.sq
 /// The advisory lock of whoever does it: "vestibul" in ASCII.
 const LOCK: i64 = i64::from_be_bytes(*b"vestibul");
 
+/// How long the tables of a large installation may take.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
 /// All of it in one transaction: a gateway that is killed meanwhile leaves the schema as it was.
 pub(super) fn migrate(connection: &mut Connection, server: &Server) -> Result<(), OpenError> {
-    let mut transaction = connection.client().transaction().map_err(StoreError::from)?;
-    let lock = format!("SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({LOCK})");
-    transaction.batch_execute(&lock).map_err(StoreError::from)?;
+    let wire = connection.wire();
+    wire.patience = PATIENCE;
+    let settings = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
+    wire.batch(&format!("{settings}; SELECT pg_advisory_xact_lock({LOCK})"))?;
+    check_encoding(wire)?;
     check_locks(server)?;
-    let version = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";
-    transaction.batch_execute(version).map_err(StoreError::from)?;
-    let found = transaction.query_opt("SELECT version FROM schema_version", &[]).map_err(StoreError::from)?;
-    let found: i64 = found.map_or(0, |row| row.get(0));
+    bring_up_to_date(wire)?;
+    wire.batch("COMMIT")?;
+    wire.patience = ANSWER_WITHIN;
+    Ok(())
+}
+
+fn bring_up_to_date(wire: &mut Wire) -> Result<(), StoreError> {
+    wire.batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")?;
+    let found: i64 = wire.row("SELECT version FROM schema_version", &[])?.map_or(0, |row| row.get(0));
     let known = MIGRATIONS.len() as i64;
     if found > known {
-        return Err(StoreError::Newer { found, known }.into());
+        return Err(StoreError::Newer { found, known });
     }
-    if found < known {
-        for step in &MIGRATIONS[usize::try_from(found).unwrap_or(0)..] {
-            transaction.batch_execute(step).map_err(StoreError::from)?;
-        }
-        let written = format!("DELETE FROM schema_version; INSERT INTO schema_version VALUES ({known})");
-        transaction.batch_execute(&written).map_err(StoreError::from)?;
+    if found == known {
+        return Ok(());
     }
-    Ok(transaction.commit().map_err(StoreError::from)?)
+    for step in &MIGRATIONS[usize::try_from(found).unwrap_or(0)..] {
+        wire.batch(step)?;
+    }
+    wire.batch(&format!("DELETE FROM schema_version; INSERT INTO schema_version VALUES ({known})"))
+}
+
+/// Names, and the dots of masked numbers, must have a place in it.
+fn check_encoding(wire: &mut Wire) -> Result<(), OpenError> {
+    let row = wire.row("SELECT current_setting('server_encoding')", &[])?;
+    match row.map(|row| row.get::<_, String>(0)) {
+        Some(other) if other != "UTF8" => Err(OpenError::Encoding(other)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Whether `vestibule store migrate` has begun to fill it and not finished.
 pub(super) fn is_being_filled(connection: &mut Connection) -> Result<bool, StoreError> {
-    Ok(connection.client().query_one("SELECT to_regclass('moving') IS NOT NULL", &[])?.get(0))
+    let row = connection.wire().row("SELECT to_regclass('moving') IS NOT NULL", &[])?;
+    Ok(row.is_some_and(|row| row.get(0)))
 }
 
 /// No gateway may work on what is moved.
 pub(super) fn refuse_company(connection: &mut Connection) -> Result<(), StoreError> {
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                   AND application_name = $1 AND pid <> pg_backend_pid()";
-    match connection.client().query_one(others, &[&super::GATEWAY])?.get::<_, i64>(0) {
+    match connection.wire().row(others, &[&super::GATEWAY])?.map_or(0, |row| row.get::<_, i64>(0)) {
         0 => Ok(()),
         others => Err(StoreError::InUse(format!("{others} connections"))),
     }
@@ -53,6 +75,6 @@ pub(super) fn refuse_company(connection: &mut Connection) -> Result<(), StoreErr
 fn check_locks(server: &Server) -> Result<(), OpenError> {
     let mut other = Connection::open(server)?;
     let asked = format!("SELECT pg_try_advisory_xact_lock({LOCK})");
-    let row = other.client().query_one(&asked, &[]).map_err(StoreError::from)?;
-    if row.get(0) { Err(OpenError::NoLocks) } else { Ok(()) }
+    let taken = other.wire().row(&asked, &[])?.is_none_or(|row| row.get(0));
+    if taken { Err(OpenError::NoLocks) } else { Ok(()) }
 }

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use postgres::types::private::BytesMut;
-use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::store::StoreError;
 use crate::store::sql::{Row, Value};
@@ -55,7 +55,7 @@ impl<'a> FromSql<'a> for Column<'a> {
     }
 }
 
-impl Row for postgres::Row {
+impl Row for tokio_postgres::Row {
     fn value(&self, column: &'static str) -> Result<Value<'_>, StoreError> {
         self.try_get::<_, Column<'_>>(column).map(|column| column.0).map_err(|_| StoreError::Corrupt(column))
     }
