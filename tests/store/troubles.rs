@@ -20,13 +20,18 @@ fn key(kid: &str, created_at: Timestamp) -> StoredKey {
     StoredKey { kid: kid.to_owned(), sealed: vec![1], created_at, retired_at: None }
 }
 
+const HELD: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted \
+                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+const LEFT_OPEN: &str = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' \
+                         AND datname = current_database()";
+
 /// Somebody else who has the lock of the keys, until it is killed.
 fn holder(database: &Database) -> Child {
     let lock = "SELECT pg_advisory_lock(('x' || left(encode(sha256('vestibule keys'), 'hex'), 16))::bit(64)::bigint)";
     let mut holder = psql();
     holder.args([&format!("{}?sslmode=require", database.url()), "-c", lock, "-c", "SELECT pg_sleep(600)"]);
     let holder = holder.env("PGPASSWORD", database.password()).stdout(Stdio::null()).spawn().unwrap();
-    while database.sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted") != "1" {}
+    while database.sql(HELD) != "1" {}
     holder
 }
 
@@ -40,10 +45,7 @@ async fn a_lock_that_is_not_let_go_in_time_costs_one_command() {
         assert!(matches!(refused, StoreError::Postgres(_)), "{refused}");
         assert!(refused.to_string().contains("lock timeout"), "{refused}");
     }
-    assert_eq!(
-        database.sql("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"),
-        "0"
-    );
+    assert_eq!(database.sql(LEFT_OPEN), "0");
     holder.kill().unwrap();
     holder.wait().unwrap();
     assert_eq!(database.kill_connections(), 2, "the gateway's, and the one that slept");
