@@ -1,13 +1,19 @@
 //! HTTP/2 as no library writes it: malformed requests, and floods of what is cheap to send and dear to take.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
+use rustls::version::TLS13;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
+use crate::common::eventually;
 use crate::common::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, block, frame,
 };
+use crate::common::wire::Manual;
 use crate::tls::TlsScene;
 
 type Fields<'f> = Vec<(&'f [u8], &'f [u8])>;
@@ -311,5 +317,71 @@ async fn continuations(stage: &Stage) {
         flood(&mut frames, 20_000, |_| frame(CONTINUATION, 0, 1, piece)).await;
         is_ended(frames).await;
         stage.goes_on().await;
+    }
+}
+
+/// The whole of an answer comes to who reads late: what TLS kept while the socket was full needs no push. The gateway's
+/// next ping, which would be one, is long after the time limit here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_comes_whole_to_who_reads_late() {
+    let live = Manual::start().await;
+    let route = format!("[[route]]\npath = \"/live\"\nupstream = [\"http://{}\"]\n", live.address);
+    let scene = TlsScene::start(&route).await;
+    let cookie = scene.sign_in().await.split(';').next().unwrap().to_owned();
+    let authority = scene.address().to_string();
+    let head = block(&[
+        (b":method", b"GET"),
+        (b":scheme", b"https"),
+        (b":authority", authority.as_bytes()),
+        (b":path", b"/live/x"),
+        (b"cookie", cookie.as_bytes()),
+    ]);
+    // As many bytes as there are: only the socket holds them up.
+    let (of_streams, of_all) = ([0, 4, 0x7f, 0xff, 0xff, 0xff], 0x7fff_0000_u32.to_be_bytes());
+    for size in [300_000, 700_000, 1_300_000, 2_700_000] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1_024).unwrap();
+        let stream = socket.connect(scene.address()).await.unwrap();
+        let stream = scene.connect_on(stream, &[&TLS13], &["h2"]).await.unwrap();
+        let mut frames = Frames::begin(stream, &of_streams).await;
+        frames.send(WINDOW_UPDATE, 0, 0, &of_all).await;
+        frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &head).await;
+        let (mut upstream, _) = live.request().await;
+        let sending = tokio::spawn(async move {
+            upstream
+                .send(format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\nconnection: close\r\n\r\n"))
+                .await;
+            upstream.send(vec![b'x'; size]).await;
+        });
+        is_full(frames.wire.stream.get_ref().0).await;
+        let reading = timeout(Duration::from_secs(8), whole(&mut frames, size)).await;
+        reading.unwrap_or_else(|_| panic!("the end of {size} bytes stays in the gateway"));
+        sending.await.unwrap();
+    }
+}
+
+/// Waits until no more comes, and something has.
+async fn is_full(stream: &TcpStream) {
+    let (mut buffer, mut last, mut same) = (vec![0; 1 << 20], 0, 0);
+    eventually("the socket is full", async || {
+        let waiting = stream.peek(&mut buffer).await.unwrap();
+        same = if waiting == last { same + 1 } else { 0 };
+        last = waiting;
+        waiting > 8 * 1_024 && same > 20
+    })
+    .await;
+}
+
+/// Reads an answer of so many bytes to its end.
+async fn whole(frames: &mut Frames, size: usize) {
+    let mut read = 0;
+    loop {
+        let frame = frames.about(1).await.expect("the answer goes on");
+        if frame.kind == DATA {
+            read += frame.payload.len();
+            if frame.flags & END_STREAM != 0 {
+                return assert_eq!(read, size);
+            }
+        }
     }
 }

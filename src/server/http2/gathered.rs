@@ -28,19 +28,23 @@ struct Inner<S> {
     bytes: Vec<u8>,
     /// So many of them have been sent.
     sent: usize,
+    /// The stream may have kept some of what it took: TLS does so while its socket is full.
+    unflushed: bool,
     /// Why the rest cannot be.
     failed: Option<io::ErrorKind>,
 }
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self(Rc::new(RefCell::new(Inner { stream, bytes: Vec::new(), sent: 0, failed: None })))
+        let inner = Inner { stream, bytes: Vec::new(), sent: 0, unflushed: false, failed: None };
+        Self(Rc::new(RefCell::new(inner)))
     }
 
     /// Sends what was gathered, as far as the client takes it. The connection learns of an error when it flushes.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) {
         let mut inner = self.0.borrow_mut();
-        if inner.bytes.is_empty() || inner.failed.is_some() {
+        let is_all_sent = inner.bytes.is_empty() && !inner.unflushed;
+        if is_all_sent || inner.failed.is_some() {
             return;
         }
         if let Poll::Ready(Err(error)) = inner.poll_flush(cx) {
@@ -54,6 +58,7 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
     /// Writes all of it.
     fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            self.unflushed = true;
             match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.sent += sent,
@@ -66,7 +71,9 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_empty(cx))?;
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -96,6 +103,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
             ready!(inner.poll_empty(cx))?;
         }
         if length > MOST {
+            inner.unflushed = true;
             return Pin::new(&mut inner.stream).poll_write_vectored(cx, bytes);
         }
         if inner.bytes.is_empty() {
@@ -126,11 +134,11 @@ mod tests {
     use std::future::poll_fn;
 
     use proptest::prelude::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
 
-    async fn send(stream: &Gathered<DuplexStream>) {
+    async fn send<S: AsyncWrite + Unpin>(stream: &Gathered<S>) {
         poll_fn(|cx| {
             stream.poll_send(cx);
             Poll::Ready(())
@@ -166,6 +174,53 @@ mod tests {
         stream.flush().await.unwrap();
         send(&stream).await;
         assert_eq!(stream.flush().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    /// As TLS does when its socket is full: it takes all bytes, and keeps them until a flush finds room.
+    #[derive(Default)]
+    struct Keeping {
+        kept: Vec<u8>,
+        arrived: Vec<u8>,
+        has_room: bool,
+    }
+
+    impl AsyncWrite for Keeping {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.kept.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !self.has_room {
+                return Poll::Pending;
+            }
+            let kept = std::mem::take(&mut self.kept);
+            self.arrived.extend(kept);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_stream_kept_goes_out_when_there_is_room() {
+        // The second is written past what is gathered.
+        for size in [5, MOST + 1] {
+            let mut stream = Gathered::new(Keeping::default());
+            stream.write_all(&vec![b'x'; size]).await.unwrap();
+            stream.flush().await.unwrap();
+            send(&stream).await;
+            assert!(stream.0.borrow().stream.arrived.is_empty(), "there is no room");
+            stream.0.borrow_mut().stream.has_room = true;
+            send(&stream).await;
+            assert_eq!(stream.0.borrow().stream.arrived.len(), size);
+        }
     }
 
     proptest! {
