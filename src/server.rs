@@ -1,6 +1,7 @@
 //! Sockets: listening, one thread of the front, one connection, and stopping without dropping anybody.
 
 pub mod addresses;
+mod client;
 mod connection;
 pub mod front;
 mod http1;

@@ -3,23 +3,22 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::access::addresses::network;
+use super::client::Client;
 
 /// The connections of all clients: as many clients as there are connections, and no more.
 #[derive(Debug)]
 pub struct Addresses {
     most: u32,
-    open: Mutex<HashMap<IpAddr, u32>>,
+    open: Mutex<HashMap<Client, u32>>,
 }
 
 /// One connection of a client's, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     addresses: Arc<Addresses>,
-    client: IpAddr,
+    client: Client,
 }
 
 impl Addresses {
@@ -29,8 +28,7 @@ impl Addresses {
     }
 
     /// One more, unless the client has all it may have.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Held> {
-        let client = network(address.to_canonical());
+    pub(super) fn take(self: &Arc<Self>, client: Client) -> Option<Held> {
         let mut open = self.open();
         let count = open.entry(client).or_default();
         if *count >= self.most {
@@ -40,7 +38,7 @@ impl Addresses {
         Some(Held { addresses: self.clone(), client })
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<Client, u32>> {
         // Nothing that can panic is done under it.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,7 +63,7 @@ mod tests {
     #[test]
     fn each_client_has_its_own_and_gets_them_back() {
         let addresses = Arc::new(Addresses::new(2));
-        let take = |address: &str| addresses.take(address.parse().unwrap());
+        let take = |address: &str| addresses.take(Client::of(address.parse().unwrap()));
         let (first, second) = (take("192.0.2.1").unwrap(), take("::ffff:192.0.2.1").unwrap());
         assert!(take("192.0.2.1").is_none());
         let other = take("192.0.2.2").unwrap();

@@ -1,13 +1,13 @@
 //! One connection: TLS, then HTTP/1.1 or HTTP/2 until it ends or is asked to.
 
 use std::error::Error as _;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::client::Client;
 use super::front::Service;
 use super::lingering::Lingering;
 use super::listener::Stream;
@@ -34,7 +34,7 @@ pub(super) enum End {
 
 /// Serves one connection; `client` is who it is, where one client can be told from others. What lasts is small: what
 /// each part of it needs is in a box of its own.
-pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<IpAddr>, service: Rc<Service>) -> End {
+pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<Client>, service: Rc<Service>) -> End {
     let stream = Lingering::new(stream);
     let Some(tls) = service.terms.tls.clone() else {
         return Box::pin(http1::serve(stream, peer, service)).await;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use super::addresses::Addresses;
+use super::client::Client;
 use super::connection::{self, End};
 use super::listener::{Bound, Listener, Stream};
 use super::offenders::{Admission, Offenders};
@@ -174,13 +175,14 @@ async fn admit(
         connection::serve(stream, peer, None, service.clone()).await;
         return;
     };
-    let held = terms.addresses.take(address);
+    let client = Client::of(address);
+    let held = terms.addresses.take(client);
     // A proxy stands for many, and so does what is on this machine.
     let stands_for_many = address.to_canonical().is_loopback() || site.trusts(address);
     if held.is_none() && !stands_for_many {
         return tracing::debug!("an address has too many connections");
     }
-    let client = (!stands_for_many).then_some(address);
+    let client = (!stands_for_many).then_some(client);
     if !Box::pin(is_admitted(client, &service)).await {
         return;
     }
@@ -193,7 +195,7 @@ async fn admit(
 }
 
 /// Waits for an offender's turn; false when there will be none.
-async fn is_admitted(client: Option<IpAddr>, service: &Service) -> bool {
+async fn is_admitted(client: Option<Client>, service: &Service) -> bool {
     let Some(client) = client else { return true };
     match service.terms.offenders.admit(client, Instant::now()) {
         Admission::Now => true,

@@ -3,13 +3,12 @@
 //! the other, at a pace. They are slowed down and not shut out, since many may stand behind one address.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::access::addresses::network;
+use super::client::Client;
 
 /// Between two connections of an offender.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -29,7 +28,7 @@ pub struct Offenders(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    offenders: HashMap<IpAddr, Offender>,
+    offenders: HashMap<Client, Offender>,
     swept: Option<Instant>,
     told: Option<Instant>,
     delayed: u64,
@@ -54,8 +53,7 @@ pub(super) enum Admission {
 
 impl Offenders {
     /// This client's connection had to be ended.
-    pub(super) fn offended(&self, address: IpAddr, now: Instant) {
-        let client = network(address.to_canonical());
+    pub(super) fn offended(&self, client: Client, now: Instant) {
         let mut known = self.known(now);
         let has_room = known.offenders.len() < MOST;
         match known.offenders.get_mut(&client) {
@@ -68,8 +66,7 @@ impl Offenders {
     }
 
     /// When this client's next connection may begin.
-    pub(super) fn admit(&self, address: IpAddr, now: Instant) -> Admission {
-        let client = network(address.to_canonical());
+    pub(super) fn admit(&self, client: Client, now: Instant) -> Admission {
         let mut known = self.known(now);
         let offender = known.offenders.get_mut(&client).filter(|offender| now < offender.until);
         let admission = offender.map_or(Admission::Now, |offender| offender.admit(now));
@@ -131,12 +128,12 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use super::*;
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn address(text: &str) -> Client {
+        Client::of(text.parse().unwrap())
     }
 
     #[test]
@@ -179,7 +176,8 @@ mod tests {
     #[test]
     fn the_table_is_bounded_whoever_comes() {
         let (offenders, begin) = (Offenders::default(), Instant::now());
-        let host = |n: u64| IpAddr::V6(Ipv6Addr::from((0x2001_0db8_0000_0000 + u128::from(n)) << 64));
+        let host =
+            |n: u64| Client::of(IpAddr::V6(Ipv6Addr::from((0x2001_0db8_0000_0000 + u128::from(n)) << 64)));
         let size = || offenders.0.lock().unwrap().offenders.len();
         (0..MOST as u64 + 1_000).for_each(|n| offenders.offended(host(n), begin));
         assert_eq!(size(), MOST);
@@ -188,7 +186,7 @@ mod tests {
         // Those who are known already go on being so, and the others make room.
         offenders.offended(host(5), begin + MEMORY / 2);
         let later = begin + MEMORY;
-        offenders.offended(IpAddr::V4(Ipv4Addr::LOCALHOST), later);
+        offenders.offended(Client::of(IpAddr::V4(Ipv4Addr::LOCALHOST)), later);
         assert_eq!(size(), 2);
     }
 

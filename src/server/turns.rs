@@ -6,13 +6,14 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
+
+use super::client::Client;
 
 /// All steps are taken in turn.
 pub(super) const ALL: usize = usize::MAX;
@@ -24,9 +25,9 @@ pub(super) struct Turns(RefCell<Queue>);
 #[derive(Debug, Default)]
 struct Queue {
     is_taken: bool,
-    waiting: HashMap<Option<IpAddr>, VecDeque<oneshot::Sender<Turn>>>,
+    waiting: HashMap<Option<Client>, VecDeque<oneshot::Sender<Turn>>>,
     /// The keys of `waiting`, whose turn comes first at the front.
-    clients: VecDeque<Option<IpAddr>>,
+    clients: VecDeque<Option<Client>>,
 }
 
 /// The right to take one step, until it is dropped.
@@ -65,7 +66,7 @@ impl Queue {
         None
     }
 
-    fn wait(&mut self, client: Option<IpAddr>) -> oneshot::Receiver<Turn> {
+    fn wait(&mut self, client: Option<Client>) -> oneshot::Receiver<Turn> {
         let (sender, receiver) = oneshot::channel();
         let waiting = self.waiting.entry(client).or_default();
         if waiting.is_empty() {
@@ -81,7 +82,7 @@ impl Turns {
     /// take. Those without a client count as one.
     pub(super) async fn take<F: Future>(
         self: &Rc<Self>,
-        client: Option<IpAddr>,
+        client: Option<Client>,
         first: usize,
         work: F,
     ) -> F::Output {
@@ -100,7 +101,7 @@ impl Turns {
         work.await
     }
 
-    async fn turn(self: &Rc<Self>, client: Option<IpAddr>) -> Turn {
+    async fn turn(self: &Rc<Self>, client: Option<Client>) -> Turn {
         let waits = {
             let mut queue = self.0.borrow_mut();
             let is_taken = std::mem::replace(&mut queue.is_taken, true);
@@ -123,15 +124,15 @@ async fn woken() {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
     use std::pin::Pin;
 
     use tokio::task::{LocalSet, spawn_local};
 
     use super::*;
 
-    const fn client(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)))
+    fn client(last: u8) -> Option<Client> {
+        Some(Client::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))))
     }
 
     /// Work of so many steps, each written down under a name; it is woken at once after each.
@@ -174,6 +175,26 @@ mod tests {
             }
             let queue = turns.0.borrow();
             assert!(!queue.is_taken && queue.waiting.is_empty() && queue.clients.is_empty(), "{queue:?}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_network_of_ipv6_is_one_of_those_who_take_turns() {
+        on_one_thread(async {
+            let (turns, taken) = (Rc::<Turns>::default(), Rc::<RefCell<Vec<u8>>>::default());
+            let begin = |name, address: String| {
+                let (turns, taken) = (turns.clone(), taken.clone());
+                let client = Some(Client::of(address.parse().unwrap()));
+                spawn_local(async move { turns.take(client, ALL, steps(name, 1, taken)).await })
+            };
+            let mut all: Vec<_> = (0..100).map(|n| begin(1, format!("2001:db8::{n}"))).collect();
+            all.push(begin(2, "2001:db8:0:1::1".to_owned()));
+            for one in all {
+                one.await.unwrap();
+            }
+            let newcomer = taken.borrow().iter().position(|name| *name == 2).unwrap();
+            assert!(newcomer < 5, "after {newcomer} steps");
         })
         .await;
     }
