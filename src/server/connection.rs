@@ -1,9 +1,12 @@
 //! One connection: TLS, then HTTP/1.1 or HTTP/2 until it ends or is asked to.
 
+use std::cell::Cell;
 use std::error::Error as _;
+use std::future::{Future, pending};
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -11,7 +14,7 @@ use super::client::Client;
 use super::front::Service;
 use super::lingering::Lingering;
 use super::listener::Stream;
-use super::turns::ALL;
+use super::turns::{ALL, Turns};
 use super::{http1, http2};
 use crate::gateway::Peer;
 use crate::proxy::Why;
@@ -40,7 +43,7 @@ pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<Client>, se
         return Box::pin(http1::serve(stream, peer, service)).await;
     };
     let turns = service.turns.clone();
-    let Some(stream) = Box::pin(turns.take(client, ALL, handshake(tls, stream))).await else {
+    let Some(stream) = Box::pin(handshake(tls, stream, client, &service)).await else {
         return End::Ordinary;
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
@@ -52,17 +55,57 @@ pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<Client>, se
 
 type Encrypted = Box<TlsStream<Lingering<Stream>>>;
 
-async fn handshake(tls: TlsAcceptor, stream: Lingering<Stream>) -> Option<Encrypted> {
-    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+async fn handshake(
+    tls: TlsAcceptor,
+    stream: Lingering<Stream>,
+    client: Option<Client>,
+    service: &Service,
+) -> Option<Encrypted> {
+    match in_time(&service.turns, client, service.drained(), tls.accept(stream)).await {
         Ok(Ok(stream)) => Some(Box::new(stream)),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake failed");
             None
         }
-        Err(_) => {
-            tracing::debug!("a TLS handshake took too long");
+        Err(late) => {
+            tracing::debug!(?late, "a TLS handshake was given up");
             None
         }
+    }
+}
+
+/// Why a handshake was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    /// It took too long, the waits for its turns included.
+    TookTooLong,
+    /// The gateway stopped before its first turn came.
+    NotBegun,
+}
+
+/// Takes all steps in turn, in the time that a handshake has. Once begun, it goes on while the gateway stops: the
+/// request that comes after it may be on its way already.
+async fn in_time<F: Future>(
+    turns: &Rc<Turns>,
+    client: Option<Client>,
+    drained: impl Future<Output = ()>,
+    work: F,
+) -> Result<F::Output, Late> {
+    let is_begun = Cell::new(false);
+    let work = async {
+        is_begun.set(true);
+        work.await
+    };
+    let stopped = async {
+        drained.await;
+        if is_begun.get() {
+            pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        done = timeout(HANDSHAKE, turns.take(client, ALL, work)) => done.map_err(|_| Late::TookTooLong),
+        () = stopped => Err(Late::NotBegun),
     }
 }
 
@@ -74,4 +117,59 @@ pub(super) fn note(ended: hyper::Result<()>) -> End {
     let http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
     let is_offence = http2.is_some_and(|error| error.is_go_away() && error.is_library());
     if is_offence { End::Offence } else { End::Ordinary }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{poll_fn, ready};
+    use std::pin::Pin;
+    use std::task::Poll;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    async fn is_waiting(mut future: Pin<&mut impl Future>) -> bool {
+        poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_turn_is_given_up_in_time() {
+        let turns = Rc::<Turns>::default();
+        // It has the turn, and keeps it as long as nobody looks at it.
+        let mut holder = Box::pin(turns.take(None, ALL, pending::<()>()));
+        assert!(is_waiting(holder.as_mut()).await);
+        let begin = Instant::now();
+        let waits = in_time(&turns, None, pending(), ready(()));
+        assert_eq!(timeout(HANDSHAKE * 2, waits).await, Ok(Err(Late::TookTooLong)));
+        assert!(begin.elapsed() < HANDSHAKE * 2);
+        // A turn that comes too late keeps nobody waiting.
+        drop(holder);
+        assert_eq!(in_time(&turns, None, pending(), ready(())).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_begun_ends_when_the_gateway_stops() {
+        let turns = Rc::<Turns>::default();
+        let mut holder = Box::pin(turns.take(None, ALL, pending::<()>()));
+        assert!(is_waiting(holder.as_mut()).await);
+        let waits = in_time(&turns, None, ready(()), ready(()));
+        assert_eq!(timeout(HANDSHAKE / 2, waits).await, Ok(Err(Late::NotBegun)));
+        drop(holder);
+
+        // What was begun has its time.
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let stopped = async { drop(stopped.await) };
+        let (go_on, more) = tokio::sync::oneshot::channel::<()>();
+        let mut begun = Box::pin(in_time(&turns, None, stopped, more));
+        // After a look at the sockets its turn has come.
+        for _ in 0..2 {
+            assert!(is_waiting(begun.as_mut()).await);
+            tokio::task::yield_now().await;
+        }
+        stop.send(()).unwrap();
+        assert!(is_waiting(begun.as_mut()).await);
+        go_on.send(()).unwrap();
+        assert_eq!(begun.await, Ok(Ok(())));
+    }
 }
