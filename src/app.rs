@@ -60,6 +60,11 @@ pub enum StartError {
     /// The signing keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The signing keys were sealed by another master key than the one of this name.
+    #[error(
+        "the signing keys in the store do not open with {0}; put the key that belongs to this store in its place"
+    )]
+    Sealed(String),
     /// The pages cannot be used.
     #[error("templates: {0}")]
     Pages(String),
@@ -137,6 +142,22 @@ pub fn master(settings: &Settings, new: bool) -> Result<Arc<MasterKey>, StartErr
         // The configuration does not read without one.
         (None, Place::Postgres(_)) => Err(StartError::Keys(KeysError::Sealed)),
         (None, Place::Sqlite(_)) => Ok(Arc::new(MasterKey::open(directory, new)?)),
+    }
+}
+
+/// Where the master key of a configuration is kept.
+pub fn master_key(settings: &Settings) -> String {
+    match &settings.store.master_key {
+        Ok(None) => settings.server.state_directory.join("master.key").display().to_string(),
+        Ok(Some(_)) | Err(_) => "the key that store.master_key names".to_owned(),
+    }
+}
+
+/// An error of the signing keys, which names the master key as it is configured.
+pub fn of_the_keys(settings: &Settings, error: KeysError) -> StartError {
+    match error {
+        KeysError::Sealed => StartError::Sealed(master_key(settings)),
+        KeysError::Store(_) => StartError::Keys(error),
     }
 }
 
@@ -226,8 +247,8 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = state.store.clone();
         let known_change = back_office.block_on(store.last_change()).map_err(KeysError::Store)?;
-        let keys =
-            Arc::new(back_office.block_on(Keys::open(store.clone(), state.master.clone(), &*clock))?);
+        let keys = back_office.block_on(Keys::open(store.clone(), state.master.clone(), &*clock));
+        let keys = Arc::new(keys.map_err(|error| of_the_keys(settings, error))?);
         let sessions = Arc::new(Sessions::new(store.clone(), settings.session, clock.clone()));
         let failover = Arc::new(failover(settings, clock.clone())?);
         let metrics = Metrics::new();

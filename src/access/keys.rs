@@ -24,7 +24,7 @@ pub enum KeysError {
     Store(#[from] StoreError),
     /// A key was sealed by another master key.
     #[error(
-        "the signing keys in the store do not open with master.key; restore the file that belongs to this store"
+        "the signing keys in the store do not open with this master key; put the one that belongs to it in its place"
     )]
     Sealed,
 }
@@ -58,7 +58,11 @@ pub fn opens(master: &MasterKey, keys: &[StoredKey]) -> bool {
 }
 
 /// Adds a key that signs from now on; tokens of older ones stay good. Its name.
-pub async fn rotate(store: &Store, master: &MasterKey, now: Timestamp) -> Result<String, StoreError> {
+pub async fn rotate(store: &Store, master: &MasterKey, now: Timestamp) -> Result<String, KeysError> {
+    // Under another master key it would be one that no gateway opens, and none would start again.
+    if !opens(master, &store.signing_keys().await?) {
+        return Err(KeysError::Sealed);
+    }
     let key = fresh(master, now);
     let kid = key.kid.clone();
     store.add_signing_key(key, false).await?;

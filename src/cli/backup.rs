@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::{Common, Failure, output};
+use crate::app::master_key;
 use crate::config::{Place, Postgres, Purpose, Settings};
 use crate::store::Store;
 
@@ -71,14 +72,6 @@ pub(super) fn connection(server: &Postgres) -> String {
         server.get_user().unwrap_or_default(),
         server.get_dbname().unwrap_or_default()
     )
-}
-
-/// Where the master key of a configuration is kept.
-pub(super) fn master_key(settings: &Settings) -> String {
-    match &settings.store.master_key {
-        Ok(None) => settings.server.state_directory.join("master.key").display().to_string(),
-        Ok(Some(_)) | Err(_) => "the key that store.master_key names".to_owned(),
-    }
 }
 
 /// Bytes, for people.

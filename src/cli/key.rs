@@ -7,6 +7,7 @@ use super::output::{self, moment};
 use super::state::Work;
 use super::{Common, Failure};
 use crate::access::keys;
+use crate::app::of_the_keys;
 use crate::domain::event::What;
 use crate::store::StoredKey;
 
@@ -50,7 +51,10 @@ fn list(common: &Common) -> Result<(), Failure> {
 
 fn rotate(common: &Common) -> Result<(), Failure> {
     let work = Work::open(&common.config.config)?;
-    let kid = work.wait(keys::rotate(work.store(), &work.state.master, work.now()))?;
+    let kid = work.wait(async {
+        let rotated = keys::rotate(work.store(), &work.state.master, work.now()).await;
+        rotated.map_err(|error| of_the_keys(&work.settings, error))
+    })?;
     work.record(What::KeyRotated, None, kid.clone())?;
     if common.json {
         return output::json(&json!({ "kid": kid }));

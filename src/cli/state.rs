@@ -7,7 +7,7 @@ use crate::app::State;
 use crate::config::{Purpose, Settings};
 use crate::domain::event::{Event, What};
 use crate::domain::time::Timestamp;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 use super::Failure;
 use crate::clock::{Clock as _, SystemClock};
@@ -34,7 +34,10 @@ impl Work {
     }
 
     /// Waits for the store.
-    pub(super) fn wait<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, Failure> {
+    pub(super) fn wait<T, E>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+    where
+        Failure: From<E>,
+    {
         Ok(self.runtime.block_on(answer)?)
     }
 

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::backup::master_key;
 use super::progress::Bar;
 use super::{Common, Failure, output};
 use crate::access::keys;
-use crate::app;
+use crate::app::{self, master_key};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Place, Purpose, Reach, Settings};
 use crate::store::{Moved, Step, Store, StoreError, Use, transfer};

@@ -5,7 +5,9 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use crate::common::more::Demo;
-use crate::common::{ALICE, BOB, Browser, House, Scene, Simulator, Upstream, config, eventually, vestibule};
+use crate::common::{
+    ALICE, BOB, Browser, Gateway, House, Scene, Simulator, Upstream, config, eventually, vestibule,
+};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -407,4 +409,28 @@ async fn a_story_of_two_challenges_says_which_is_now() {
     assert!(of_bob.as_array().unwrap().len() > 4, "{of_bob:#}");
     let both = ["audit", "tail", "--user", "alice", "--reference", &reference];
     assert_eq!(scene.house.json(&both), json!([]));
+}
+
+#[tokio::test]
+async fn a_key_is_not_made_under_another_master_key() {
+    let mut scene = Scene::start("").await;
+    let before = scene.house.json(&["key", "list"]);
+    let file = scene.house.path("state/master.key");
+    let key = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
+    ends(&scene.house.command(&["key", "rotate"]), 1, "do not open with");
+    ends(&scene.house.command(&["key", "rotate"]), 1, "state/master.key; put the key that belongs");
+    assert_eq!(scene.house.json(&["key", "list"]), before);
+    scene.gateway.stop();
+    ends(&scene.house.command(&["serve"]), 1, "state/master.key; put the key that belongs");
+
+    // The same of one that the configuration names.
+    let text = std::fs::read_to_string(&scene.house.config).unwrap();
+    let named = format!("{text}\n[store]\nmaster_key = {{ file = \"{}\" }}\n", file.display());
+    std::fs::write(&scene.house.config, named).unwrap();
+    ends(&scene.house.command(&["key", "rotate"]), 1, "the key that store.master_key names; put");
+    std::fs::write(&file, key).unwrap();
+    ends(&scene.house.command(&["key", "rotate"]), 0, "signs from now on");
+    scene.gateway = Gateway::start(&scene.house);
+    assert!(scene.signed_in(ALICE).await.is_in().await);
 }
