@@ -264,6 +264,26 @@ async fn the_database_of_another_program_is_left_alone() {
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
 
+/// What is left of another file is not played into the one that takes its name.
+#[tokio::test]
+async fn a_restore_does_not_take_over_the_changes_of_a_file_that_is_gone() {
+    let mut scene = Scene::start("").await;
+    scene.house.backup("backup.db");
+    scene.house.add_many(50);
+    scene.gateway.kill();
+    let file = |more: &str| scene.house.path(&format!("state/vestibule.db{more}"));
+    assert!(file("-wal").metadata().unwrap().len() > 0, "the newest changes are in it");
+    std::fs::remove_file(file("")).unwrap();
+    let said = expect_success(&scene.house.restore("backup.db", &[]));
+    assert!(said.contains("only its newest changes were there"), "{said}");
+    assert!(!file("-wal").exists() && !file("-shm").exists());
+    assert_eq!(scene.house.is_there("before-restore").len(), 2);
+    assert!(scene.house.run(&["store", "check"]).contains("is whole"));
+    assert_eq!(scene.house.json(&["user", "list"]).as_array().unwrap().len(), 2);
+    scene.gateway = Gateway::start(&scene.house);
+    assert!(scene.signed_in(ALICE).await.is_in().await);
+}
+
 /// Killed at any moment, a restore leaves the store as it was or as it is to be.
 #[tokio::test]
 async fn a_restore_that_is_killed_leaves_one_or_the_other() {

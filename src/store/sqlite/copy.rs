@@ -168,6 +168,13 @@ pub(in crate::store) fn restore(how: &Restoring<'_>) -> Result<Restored, StoreEr
             aside.settle(how.store)?;
         }
         None => {
+            // SQLite would play the changes of another file into this one.
+            let orphaned = beside(how.store, "-wal").exists();
+            set_aside(how.store, &how.keep).map_err(|error| no_copy(&how.keep, &error))?;
+            if orphaned {
+                restored.kept =
+                    Kept::Damaged(beside(&how.keep, "-wal"), "only its newest changes were there".to_owned());
+            }
             drop(copy);
             aside.settle(how.store)?;
         }
@@ -315,9 +322,9 @@ fn replace(copy: &Connection, live: &mut Connection) -> Result<(), StoreError> {
     if all.step(-1)? == StepResult::Done { Ok(()) } else { Err(StoreError::InUse("a command".to_owned())) }
 }
 
-/// Gives a damaged store, with what belongs to it, another name.
+/// Gives a store that cannot be used, or what is left of it, another name.
 fn set_aside(store: &Path, keep: &Path) -> io::Result<()> {
-    for more in ["-wal", "-shm", ""] {
+    for more in ["-wal", "-shm", "-journal", ""] {
         match fs::rename(beside(store, more), beside(keep, more)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
