@@ -260,7 +260,7 @@ async fn begin(to: &Store, state: String, start_over: bool) -> Result<Reached, S
             }
             t.execute("DELETE FROM moving", values![])?;
         } else {
-            refuse_occupied(t)?;
+            refuse_occupied(t, dialect)?;
             let note =
                 "CREATE TABLE moving (name TEXT PRIMARY KEY, reached TEXT NOT NULL, moved BIGINT NOT NULL)";
             t.execute(note, values![])?;
@@ -280,14 +280,20 @@ fn is_being_filled(t: &mut dyn Transaction, dialect: Dialect) -> Result<bool, St
 }
 
 /// Nothing is ever moved over what is there.
-fn refuse_occupied(t: &mut dyn Transaction) -> Result<(), StoreError> {
+fn refuse_occupied(t: &mut dyn Transaction, dialect: Dialect) -> Result<(), StoreError> {
     let came = "SELECT at, detail FROM audit WHERE what = ? ORDER BY number DESC LIMIT 1";
     let came = t.one(came, values![What::StoreMoved.as_str()], |row| {
         Ok((row.get::<Timestamp>("at")?, row.get::<String>("detail")?))
     })?;
-    if let Some((_, from)) = came {
+    if let Some((at, from)) = came {
+        let at = jiff::Timestamp::from_second(at.unix()).unwrap_or_default();
+        let empty = match dialect {
+            Dialect::Sqlite => "remove the file",
+            Dialect::Postgres => "empty the database (DROP DATABASE, CREATE DATABASE)",
+        };
         return Err(StoreError::Unusable(format!(
-            "it holds an installation that was moved there, whole, {from}; there is nothing left to do"
+            "it holds an installation already, which was moved there {from} on {at}, whole; what was changed in the source since \
+             is not in it; to move again, {empty} first"
         )));
     }
     for table in TABLES {

@@ -119,7 +119,14 @@ async fn an_installation_moves_to_postgres_and_back_with_all_it_has() {
     );
     expect_failure(&scene.house.command(&["restore", "x.db"]), "pg_restore --clean --if-exists");
     assert!(scene.house.command(&["store", "check"]).status.success());
-    expect_failure(&scene.house.moves(&flags), "there is nothing left to do");
+    // Whoever runs it again learns what it would have to take.
+    let again = scene.house.moves(&flags);
+    expect_failure(
+        &again,
+        &format!("moved there from {} on 20", scene.house.path("state/vestibule.db").display()),
+    );
+    expect_failure(&again, "what was changed in the source since is not in it");
+    expect_failure(&again, "empty the database (DROP DATABASE, CREATE DATABASE) first");
     assert_eq!(database.sql("SELECT sum(times) FROM spend WHERE key LIKE 'starts:ü%'"), "800020000");
 
     // Sessions, codes, tries and counts go on where they were.
