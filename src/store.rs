@@ -182,8 +182,8 @@ impl Store {
         sqlite::copy::restore(how)
     }
 
-    /// Looks a SQLite store, which may be in use, through for damage.
-    pub fn check(path: &Path) -> Result<(), StoreError> {
+    /// Looks a SQLite store, which may be in use, through for damage; its signing keys.
+    pub fn check(path: &Path) -> Result<Vec<StoredKey>, StoreError> {
         sqlite::copy::look_through(path)
     }
 
@@ -197,6 +197,11 @@ impl Store {
     pub async fn changed(&self) {
         (self.engine.listen)();
         let _ = tokio::time::timeout(self.engine.poll, self.engine.told.notified()).await;
+    }
+
+    /// Reads a row of each table: whether all are there, with the columns and the kinds of values that we know.
+    pub async fn sample(&self) -> Result<(), StoreError> {
+        self.read(|t| transfer::sample(t)).await
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, StoreError>

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
 
 use super::progress::Bar;
 use super::{Common, Failure, output};
-use crate::access::keys;
+use crate::access::keys::{self, KeysError};
 use crate::app::{self, master_key};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Place, Purpose, Reach, Settings};
-use crate::store::{Moved, Step, Store, StoreError, Use, transfer};
+use crate::store::{Moved, Step, Store, StoreError, StoredKey, Use, transfer};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -74,18 +75,40 @@ fn check(common: &Common) -> Result<(), Failure> {
     let settings = Settings::load(&common.config.config, Purpose::Administer)?;
     let place = &settings.store.place;
     let name = app::name(place);
-    match place {
+    let keys = match place {
         Place::Sqlite(file) if !file.exists() => {
             return Err(Failure::Runtime(format!("{name}: there is no store yet")));
         }
         Place::Sqlite(file) => Store::check(file)?,
-        // The server looks after its pages; what is ours is the schema.
-        Place::Postgres(_) => drop(app::open(place, Use::Beside)?),
+        Place::Postgres(_) => sample(place)?,
+    };
+    if !keys::opens(&*app::master(&settings, false)?, &keys) {
+        return Err(app::of_the_keys(&settings, KeysError::Sealed).into());
     }
     if common.json {
         return output::json(&json!({ "store": name, "whole": true }));
     }
-    output::line(&format!("{name} is whole"))
+    output::line(&match place {
+        Place::Sqlite(_) => format!("{name} is whole, and its keys open"),
+        Place::Postgres(_) => format!(
+            "{name}: its tables are as they should be, and its keys open; damage of its files is the server's to find \
+             (pg_amcheck)"
+        ),
+    })
+}
+
+/// What of a database is ours to see, its schema; its keys.
+fn sample(place: &Place) -> Result<Vec<StoredKey>, Failure> {
+    let store = app::open(place, Use::Beside)?;
+    let runtime = runtime()?;
+    runtime
+        .block_on(store.sample())
+        .map_err(|error| Failure::Runtime(format!("{}: {error}", app::name(place))))?;
+    Ok(runtime.block_on(store.signing_keys())?)
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::Runtime(error.to_string()))
 }
 
 /// What a large installation may need for one statement.
@@ -98,8 +121,7 @@ fn migrate(args: &Migrate) -> Result<(), Failure> {
     let began = Instant::now();
     let source = app::open(&from, Use::Move)?.with_patience(PATIENCE);
     let target = app::open(&to, Use::Move)?.with_patience(PATIENCE);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Runtime(error.to_string()))?;
+    let runtime = runtime()?;
     if !keys::opens(&master, &runtime.block_on(source.signing_keys())?) {
         return Err(Failure::Runtime(format!(
             "the signing keys in {} do not open with {}; name the configuration that belongs to it with --config",

@@ -324,7 +324,15 @@ fn count(t: &mut dyn Transaction, table: &Table) -> Result<u64, StoreError> {
 }
 
 async fn read(from: &Store, table: &'static Table, after: Option<Values>) -> Result<Vec<Values>, StoreError> {
-    from.read(move |t| page(t, table, after.as_deref())).await
+    from.read(move |t| page(t, table, after.as_deref(), BATCH)).await
+}
+
+/// The first row of each table.
+pub(super) fn sample(t: &mut dyn Transaction) -> Result<(), StoreError> {
+    for table in TABLES {
+        page(t, table, None, 1)?;
+    }
+    t.one("SELECT number FROM last_change", values![], |row| row.get::<i64>("number")).map(drop)
 }
 
 /// The next rows after a key.
@@ -332,6 +340,7 @@ fn page(
     t: &mut dyn Transaction,
     table: &Table,
     after: Option<&[Value<'static>]>,
+    limit: usize,
 ) -> Result<Vec<Values>, StoreError> {
     let key = table.columns[..table.key].iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     let filter = after.map_or_else(String::new, |values| {
@@ -339,7 +348,7 @@ fn page(
         format!("WHERE ({key}) > ({marks})")
     });
     let (columns, name) = (table.list(), table.name);
-    let question = format!("SELECT {columns} FROM \"{name}\" {filter} ORDER BY {key} LIMIT {BATCH}");
+    let question = format!("SELECT {columns} FROM \"{name}\" {filter} ORDER BY {key} LIMIT {limit}");
     t.all(&question, after.unwrap_or_default(), |row| table.read(row))
 }
 

@@ -420,6 +420,7 @@ async fn a_key_is_not_made_under_another_master_key() {
     std::fs::write(&file, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
     ends(&scene.house.command(&["key", "rotate"]), 1, "do not open with");
     ends(&scene.house.command(&["key", "rotate"]), 1, "state/master.key; put the key that belongs");
+    ends(&scene.house.command(&["store", "check"]), 1, "state/master.key; put the key that belongs");
     assert_eq!(scene.house.json(&["key", "list"]), before);
     scene.gateway.stop();
     ends(&scene.house.command(&["serve"]), 1, "state/master.key; put the key that belongs");

@@ -118,7 +118,11 @@ async fn an_installation_moves_to_postgres_and_back_with_all_it_has() {
         "pg_dump --format=custom --file=x.db --host=127.0.0.1",
     );
     expect_failure(&scene.house.command(&["restore", "x.db"]), "pg_restore --clean --if-exists");
-    assert!(scene.house.command(&["store", "check"]).status.success());
+    let said = scene.house.run(&["store", "check"]);
+    assert!(said.contains("its keys open") && said.contains("pg_amcheck"), "{said}");
+    database.sql("ALTER TABLE line RENAME COLUMN swapped TO exchanged");
+    expect_failure(&scene.house.command(&["store", "check"]), "column \"swapped\" does not exist");
+    database.sql("ALTER TABLE line RENAME COLUMN exchanged TO swapped");
     // Whoever runs it again learns what it would have to take.
     let again = scene.house.moves(&flags);
     expect_failure(

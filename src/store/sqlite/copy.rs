@@ -117,9 +117,13 @@ fn inspect(copy: &Connection) -> Result<i64, StoreError> {
     Ok(found)
 }
 
-/// Looks a store that may be in use through for damage.
-pub(in crate::store) fn look_through(path: &Path) -> Result<(), StoreError> {
-    let look = || inspect(&open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?).map(drop);
+/// Looks a store that may be in use through for damage; its keys.
+pub(in crate::store) fn look_through(path: &Path) -> Result<Vec<StoredKey>, StoreError> {
+    let look = || {
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        inspect(&connection)?;
+        keys(&connection)
+    };
     look().map_err(|error| about(path, &explained(path, error)))
 }
 
