@@ -88,7 +88,7 @@ async fn on_a_full_disk_challenges_are_refused_and_sessions_go_on() {
         assert!(alice.is_in().await && bob.is_in().await, "in memory or in the store: it can be read");
     }
     let thief = bob.stolen();
-    bob.submit("/.vestibule/sign-out", &[]).await.expect(202, "This could not be written down yet");
+    bob.submit("/.vestibule/sign-out", &[]).await.expect(202, "That could not be written down yet");
     assert!(!thief.is_in().await);
     let (ready, said) = scene.gateway.told_monitors("/health/ready").await;
     assert!(ready == 503 && said.contains("does not take"), "{said}");
@@ -114,6 +114,33 @@ async fn on_a_full_disk_challenges_are_refused_and_sessions_go_on() {
     }
     drop(scene);
     drop(disk);
+}
+
+#[tokio::test]
+async fn a_copy_that_has_no_room_says_where() {
+    let (simulator, upstream) = (Simulator::start(&[]), Upstream::start().await);
+    let house = House::new(&simulator, &config(&upstream, "", ""));
+    let (disk, other) = (Disk::mount(house.path("state")), Disk::mount(house.path("copies")));
+    house.add_users(&[("alice", ALICE)]);
+    let good = house.path("good.db").display().to_string();
+    let copy = house.path("copies/copy.db").display().to_string();
+    let says = |command: &[&str], text: &str| {
+        let output = house.command(command);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(text), "wanted {text:?}: {said}");
+    };
+    house.run(&["backup", &good]);
+    // So that there is a lock to be had.
+    house.run(&["restore", &good]);
+    other.fill();
+    says(&["backup", &copy], "copies/copy.db: the disk is full; make room there");
+    assert!(!house.path("copies/copy.db").exists());
+    settle(&house.path("state/vestibule.db"));
+    disk.fill();
+    says(&["restore", &good], "state/vestibule.db: the disk is full; make room there");
+    says(&["user", "list"], "state/vestibule.db: the disk is full");
+    drop(house);
+    drop((disk, other));
 }
 
 #[tokio::test]

@@ -253,7 +253,7 @@ async fn signs_out_unrecorded(browser: &Browser) {
     let thief = browser.stolen();
     let page = browser.submit("/.vestibule/sign-out", &[]).await;
     page.expect(202, "You are signed out");
-    page.expect(202, "This could not be written down yet");
+    page.expect(202, "You are signed out here. That could not be written down yet");
     assert_eq!(browser.cookie("vestibule"), None);
     assert!(!thief.is_in().await, "it ends at once all the same");
 }
