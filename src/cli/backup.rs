@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let settings = Settings::load(&args.common.config.config, Purpose::Administer)?;
     let store = match &settings.store.place {
         Place::Sqlite(store) => store,
-        Place::Postgres(server) => return Err(not_ours(server, &args.file)),
+        Place::Postgres(server) => return Err(not_ours(server, &args.file, &master_key(&settings))),
     };
     if !store.exists() {
         return Err(Failure::Runtime(format!("{}: there is no store yet; nothing to keep", store.display())));
@@ -50,9 +50,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The server's own tool knows it best.
-fn not_ours(server: &Postgres, file: &Path) -> Failure {
+fn not_ours(server: &Postgres, file: &Path, key: &str) -> Failure {
     Failure::Runtime(format!(
-        "the store is on PostgreSQL, whose own tool copies it; run: pg_dump --format=custom --file={} {}",
+        "the store is on PostgreSQL, whose own tool copies it; run: pg_dump --format=custom --file={} {}\n\
+         Its keys open with the master key only: keep a copy of {key} too, in another place",
         file.display(),
         connection(server)
     ))

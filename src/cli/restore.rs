@@ -45,7 +45,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Place::Postgres(server) => {
             return Err(Failure::Runtime(format!(
                 "the store is on PostgreSQL, whose own tool puts a backup back; stop the gateways and run: pg_restore \
-                 --clean --if-exists --exit-on-error {} {}",
+                 --clean --if-exists --exit-on-error {} {}\n\
+                 A backup lets in who was shut out since. Before a gateway starts, run `vestibule session revoke --all` and \
+                 `vestibule key rotate`, and `vestibule user disable NAME` for whoever must not be let in any more",
                 connection(server),
                 args.file.display()
             )));

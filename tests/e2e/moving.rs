@@ -117,7 +117,12 @@ async fn an_installation_moves_to_postgres_and_back_with_all_it_has() {
         &scene.house.command(&["backup", "x.db"]),
         "pg_dump --format=custom --file=x.db --host=127.0.0.1",
     );
+    expect_failure(
+        &scene.house.command(&["backup", "x.db"]),
+        "keep a copy of the key that store.master_key names",
+    );
     expect_failure(&scene.house.command(&["restore", "x.db"]), "pg_restore --clean --if-exists");
+    expect_failure(&scene.house.command(&["restore", "x.db"]), "run `vestibule session revoke --all`");
     let said = scene.house.run(&["store", "check"]);
     assert!(said.contains("its keys open") && said.contains("pg_amcheck"), "{said}");
     database.sql("ALTER TABLE line RENAME COLUMN swapped TO exchanged");

@@ -28,7 +28,8 @@ pub(in crate::store) fn backup(from: &Path, to: &Path) -> Result<u64, StoreError
     }
     let aside = Aside::new(to, "part")?;
     let copy = || vacuum_into(&open(from, OpenFlags::SQLITE_OPEN_READ_WRITE)?, &aside.0);
-    copy().map_err(|error| about(from, &explained(from, error)))?;
+    copy()
+        .map_err(|error| if is_full(&error) { no_room(to) } else { about(from, &explained(from, error)) })?;
     inspect(&open(&aside.0, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?;
     aside.settle(to)
 }
@@ -83,8 +84,23 @@ fn is_there(path: &Path) -> StoreError {
 }
 
 fn no_copy(path: &Path, error: &io::Error) -> StoreError {
+    if error.kind() == io::ErrorKind::StorageFull {
+        return no_room(path);
+    }
     StoreError::Unusable(format!(
-        "{}: {error}; name a file where you may write, with room for it",
+        "{}: {error}; you must be allowed to write in its directory",
+        path.display()
+    ))
+}
+
+/// Whether what was written had no room; nothing that is only read ends so.
+fn is_full(error: &StoreError) -> bool {
+    matches!(error, StoreError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+}
+
+fn no_room(path: &Path) -> StoreError {
+    StoreError::Unusable(format!(
+        "{}: the disk is full; make room there, and run the command again",
         path.display()
     ))
 }
@@ -134,6 +150,11 @@ pub(in crate::store) fn look_through(path: &Path) -> Result<Vec<StoredKey>, Stor
 pub(in crate::store) fn restore(how: &Restoring<'_>) -> Result<Restored, StoreError> {
     let _claim = file::claim(how.store).map_err(|error| about(how.store, &error))?;
     forget_earlier(how.store);
+    // All that is written is written beside the store.
+    replace_store(how).map_err(|error| if is_full(&error) { no_room(how.store) } else { error })
+}
+
+fn replace_store(how: &Restoring<'_>) -> Result<Restored, StoreError> {
     let aside = Aside::new(how.store, "restoring")?;
     give_to_owner_of_directory(&aside.0);
     let bring = || {
@@ -141,7 +162,12 @@ pub(in crate::store) fn restore(how: &Restoring<'_>) -> Result<Restored, StoreEr
         inspect(&backup)?;
         vacuum_into(&backup, &aside.0)
     };
-    bring().map_err(|error| StoreError::Unusable(format!("{}: {}", how.backup.display(), spoken(&error))))?;
+    bring().map_err(|error| {
+        if is_full(&error) {
+            return error;
+        }
+        StoreError::Unusable(format!("{}: {}", how.backup.display(), spoken(&error)))
+    })?;
     let mut copy = open(&aside.0, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(&mut copy)?;
     if !(how.opens)(&keys(&copy)?) {

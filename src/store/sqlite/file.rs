@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::{Connection, ErrorCode};
 
 use crate::store::StoreError;
@@ -133,7 +134,9 @@ pub(super) fn explained(path: &Path, error: StoreError) -> StoreError {
              the user the gateway runs as, on a disk that can be written{remark}"
         ));
     }
-    if is(&[ErrorCode::DiskFull]) {
+    // The first thing that needs room is the index of the changes, -shm.
+    let no_index = sqlite.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMSIZE);
+    if is(&[ErrorCode::DiskFull]) || no_index {
         return StoreError::Unusable("the disk is full; make room, and start again".to_owned());
     }
     if remark.is_empty() { error } else { StoreError::Unusable(format!("{sqlite}{remark}")) }
