@@ -153,11 +153,25 @@ fn create(path: &Path) -> io::Result<()> {
 
 /// What root makes in the service's directory belongs to the service: a command run by an administrator before
 /// the first start must not lock it out. Anybody else may not do this, and need not.
-pub fn give_to_owner_of_directory(file: &Path) {
-    let owner = file.parent().and_then(|directory| fs::metadata(directory).ok());
-    if let Some(owner) = owner {
-        let _ = std::os::unix::fs::chown(file, Some(owner.uid()), Some(owner.gid()));
+///
+/// The directory is the service's, which may have put anything there by any name: only a file that has just this one name
+/// is given away, never what a link leads to.
+pub fn give_to_owner_of_directory(path: &Path) {
+    let owner = path.parent().and_then(|directory| fs::metadata(directory).ok());
+    if let (Some(owner), Ok(file)) = (owner, open_itself(path)) {
+        let _ = std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()));
     }
+}
+
+/// Opens a regular file by the only name it has; a link of either kind is refused.
+pub fn open_itself(path: &Path) -> io::Result<fs::File> {
+    let file =
+        fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.nlink() > 1 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file of its own"));
+    }
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -172,6 +186,19 @@ mod tests {
         assert_eq!(key.unseal("other", &sealed), None);
         assert_eq!(MasterKey::new(&[2; 32]).unseal("signing_key", &sealed), None);
         assert_eq!(key.unseal("signing_key", &sealed[..5]), None);
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_never_opened_as_the_file_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = |name: &str| directory.path().join(name);
+        fs::write(name("file"), "").unwrap();
+        assert!(open_itself(&name("file")).is_ok());
+        std::os::unix::fs::symlink(name("file"), name("symlink")).unwrap();
+        assert!(open_itself(&name("symlink")).is_err());
+        fs::hard_link(name("file"), name("another")).unwrap();
+        assert!(open_itself(&name("another")).is_err());
+        assert!(open_itself(directory.path()).is_err());
     }
 
     #[test]

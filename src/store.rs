@@ -454,7 +454,7 @@ impl Store {
 
     /// All changes after a number, or as many as are read at once, with the number of the newest of them.
     pub async fn changes_after(&self, number: i64) -> Result<(i64, Vec<Change>), StoreError> {
-        self.read(move |t| sessions::changes_after(t, number)).await
+        self.engine.ask(Kind::News, self.patience, move |t| sessions::changes_after(t, number)).await
     }
 
     /// All signing keys, oldest first.

@@ -162,10 +162,7 @@ fn ends(args: &Migrate, settings: &Settings) -> Result<(Place, Place), Failure> 
     });
     let reach = Reach { password: password.transpose()?, authorities: args.ca.clone() };
     let named = |flag: &str, url: &str| {
-        settings
-            .store
-            .named(url, &reach)
-            .map_err(|problem| Failure::Usage(format!("{flag} {url}: {problem}")))
+        settings.store.named(url, &reach).map_err(|problem| Failure::Usage(format!("{flag}: {problem}")))
     };
     let from = args.from.as_deref().map(|url| named("--from", url));
     let from = from.unwrap_or_else(|| Ok(settings.store.place.clone()))?;

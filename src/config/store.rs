@@ -67,7 +67,7 @@ impl Store {
             Url::Postgres(server) => server,
         };
         if let Place::Postgres(known) = &self.place
-            && is_same(&known.server, &server)
+            && known.server == *server
         {
             return Ok(self.place.clone());
         }
@@ -80,14 +80,6 @@ impl Store {
             connections: CONNECTIONS,
         })))
     }
-}
-
-fn is_same(one: &tokio_postgres::Config, other: &tokio_postgres::Config) -> bool {
-    let port = |of: &tokio_postgres::Config| of.get_ports().first().copied().unwrap_or(5432);
-    one.get_hosts() == other.get_hosts()
-        && port(one) == port(other)
-        && one.get_dbname() == other.get_dbname()
-        && one.get_user() == other.get_user()
 }
 
 pub(super) fn store(section: &Section<'_>, state_directory: &Path) -> Option<Store> {
@@ -170,7 +162,11 @@ fn is_encrypted(server: &tokio_postgres::Config, trust: &Trust) -> bool {
     match server.get_ssl_mode() {
         SslMode::Disable => false,
         SslMode::Require => true,
-        SslMode::Prefer | _ => trust.authorities.is_some() || !server.get_hosts().iter().all(local),
+        SslMode::Prefer | _ => {
+            trust.authorities.is_some()
+                || !server.get_hosts().iter().all(local)
+                || !server.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
+        }
     }
 }
 

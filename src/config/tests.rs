@@ -682,6 +682,8 @@ fn nothing_of_the_store_leaves_this_machine_in_the_clear_unasked() {
         ("postgres://v@localhost/v?sslmode=require", true),
         ("postgres://v@db.example.com/v?sslmode=disable", false),
         ("postgres://v@localhost,db.example.com/v", true),
+        ("postgres://v@localhost/v?hostaddr=192.0.2.1", true),
+        ("postgres://v@db.example.com/v?hostaddr=127.0.0.1", true),
     ] {
         let text = format!("{GOOD}\n[store]\nurl = \"{url}\"\nmaster_key = {{ env = \"X\" }}\n");
         let settings = Settings::parse(&text, Purpose::Administer).unwrap();

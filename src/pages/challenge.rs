@@ -15,7 +15,7 @@ use super::visit::Visit;
 use super::{Desk, challenge_page};
 use crate::access::sign_in::{Cause, Failure, Identity};
 use crate::config::IdentifyBy;
-use crate::domain::challenge::Challenge;
+use crate::domain::challenge::{Challenge, State};
 use crate::domain::channel::Channel;
 use crate::domain::id::ChallengeId;
 use crate::domain::return_to::ReturnTo;
@@ -188,7 +188,10 @@ impl Desk {
     pub(super) async fn cancel(&self, visit: &Visit) -> Result<Reply, Refusal> {
         let mut location = challenge_page(&[]);
         if let Some(challenge) = self.challenge_of(visit).await? {
-            self.sign_in.cancel(challenge.id).await.map_err(unavailable)?;
+            // Nothing is written for one that is over: there is no limit to how often somebody asks.
+            if challenge.state == State::Open {
+                self.sign_in.cancel(challenge.id).await.map_err(unavailable)?;
+            }
             location = challenge_page(&[("return_to", challenge.return_to.as_str())]);
         }
         Ok(with_cookie(reply::see_other(&location), self.cookies.clear(self.cookies.challenge)))

@@ -15,6 +15,8 @@ use super::sqlite::file::Claim;
 pub(super) struct Engine {
     /// Where commands that only look wait.
     pub(super) readers: mpsc::Sender<Request>,
+    /// Where those wait that look for what others changed: behind nothing else, so that a revocation is heard of in time.
+    pub(super) news: mpsc::Sender<Request>,
     /// Where commands that change something wait.
     pub(super) writers: mpsc::Sender<Request>,
     /// Told when the database says that somebody changed something.
@@ -52,6 +54,8 @@ pub(super) const QUEUE: usize = 1_024;
 pub(super) enum Kind {
     /// It looks.
     Read,
+    /// It looks for what others changed.
+    News,
     /// It writes, and is on the disk when it is answered: counts, codes, sessions, keys, the audit trail.
     Write,
     /// The same by one statement, which is a transaction by itself.
@@ -114,7 +118,11 @@ impl Engine {
     {
         let (sender, receiver) = oneshot::channel();
         let request = Request { kind, command: Box::new(Asked { work, result: None, sender }) };
-        let queue = if kind == Kind::Read { &self.readers } else { &self.writers };
+        let queue = match kind {
+            Kind::Read => &self.readers,
+            Kind::News => &self.news,
+            Kind::Write | Kind::Once | Kind::Casual => &self.writers,
+        };
         let answer = async {
             queue.send(request).await.map_err(|_| StoreError::Unavailable)?;
             receiver.await.map_err(|_| StoreError::Unavailable)?

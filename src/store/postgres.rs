@@ -54,10 +54,11 @@ pub(super) fn start(settings: &config::Postgres, use_: Use) -> Result<Engine, Op
     }
     // Whoever moves all of it needs one, and another would look like a gateway.
     let connections = if use_ == Use::Move { 1 } else { settings.connections };
-    let queue = pool::start(&server, first, connections);
+    let queue = pool::start(&server, Some(first), connections);
     let told = Arc::new(Notify::new());
     let (listening, once) = (told.clone(), Once::new());
     Ok(Engine {
+        news: pool::start(&server, None, 1),
         readers: queue.clone(),
         writers: queue,
         told,

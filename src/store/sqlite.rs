@@ -51,9 +51,11 @@ fn open(path: &Path, use_: Use) -> Result<Engine, StoreError> {
     if claim.is_some() {
         look_through(path, &reading)?;
     }
+    let readers = serve("store-reader", reading, TransactionBehavior::Deferred);
     Ok(Engine {
+        news: readers.clone(),
+        readers,
         writers: serve("store-writer", writing, TransactionBehavior::Immediate),
-        readers: serve("store-reader", reading, TransactionBehavior::Deferred),
         told: Arc::new(Notify::new()),
         listen: Box::new(|| ()),
         poll: POLL,
@@ -85,7 +87,9 @@ fn make_private(path: &Path) {
     crate::crypto::give_to_owner_of_directory(path);
     if made.is_err() {
         // It was there; a file that others may read is closed to them. Failure shows when it is opened.
-        let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o600));
+        if let Ok(file) = crate::crypto::open_itself(path) {
+            let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+        }
     }
 }
 

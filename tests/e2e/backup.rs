@@ -195,6 +195,10 @@ async fn a_backup_of_another_installation_or_key_is_refused() {
     expect_failure(&scene.house.restore("other.db", &[]), "do not open with this master key");
     expect_failure(&scene.house.restore("config.toml", &[]), "it is no SQLite database");
     expect_failure(&scene.house.restore("nothing.db", &[]), "unable to open");
+    std::fs::copy(scene.house.path("backup.db"), scene.house.path("tricky.db")).unwrap();
+    let trigger = "CREATE TRIGGER t AFTER UPDATE OF disabled ON user BEGIN UPDATE user SET disabled = 0; END";
+    Connection::open(scene.house.path("tricky.db")).unwrap().execute_batch(trigger).unwrap();
+    expect_failure(&scene.house.restore("tricky.db", &[]), "it has triggers or views");
     Connection::open(scene.house.path("backup.db")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     expect_failure(&scene.house.restore("backup.db", &[]), "run the newer version");
     assert!(scene.house.is_there("restor").is_empty());

@@ -78,3 +78,22 @@ async fn a_database_that_cannot_hold_all_text_is_refused() {
     assert!(refused.contains("encoding is LATIN1") && refused.contains("ENCODING 'UTF8'"), "{refused}");
     database.sql("DROP DATABASE narrow");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_word_of_changes_is_listened_for() {
+    let database = Database::fresh();
+    let store = open(reach(&database)).await.unwrap();
+    let listening =
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    let first = loop {
+        store.changed().await;
+        let pid = database.sql(listening);
+        if !pid.is_empty() {
+            break pid;
+        }
+    };
+    for _ in 0..3 {
+        store.changed().await;
+    }
+    assert_eq!(database.sql(listening), first, "the same connection, still there");
+}

@@ -130,7 +130,7 @@ struct Running<'c> {
 impl Running<'_> {
     /// Begins, unless it has; a command that only looks needs no transaction, and one statement is one.
     fn begin(&mut self, and: &str) -> Result<(), StoreError> {
-        if self.begun || matches!(self.kind, Kind::Read | Kind::Once) {
+        if self.begun || matches!(self.kind, Kind::Read | Kind::News | Kind::Once) {
             return Ok(());
         }
         let lazy = if self.kind == Kind::Casual { "; SET LOCAL synchronous_commit = off" } else { "" };

@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 pub(super) fn migrate(connection: &mut Connection, server: &Server) -> Result<(), OpenError> {
     let wire = connection.wire();
     wire.patience = PATIENCE;
-    let settings = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
-    wire.batch(&format!("{settings}; SELECT pg_advisory_xact_lock({LOCK})"))?;
+    let lock = format!("SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({LOCK})");
+    wire.batch(&format!("BEGIN; SET LOCAL statement_timeout = 0; {lock}; SET LOCAL lock_timeout = 0"))?;
     check_encoding(wire)?;
     check_locks(server)?;
     bring_up_to_date(wire)?;

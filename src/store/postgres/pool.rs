@@ -24,10 +24,13 @@ struct Pool {
 }
 
 /// Starts the threads, the first of them with a connection that is there already; the others connect when they are needed.
-pub(super) fn start(server: &Arc<Server>, first: Connection, threads: usize) -> mpsc::Sender<Request> {
+pub(super) fn start(
+    server: &Arc<Server>,
+    mut first: Option<Connection>,
+    threads: usize,
+) -> mpsc::Sender<Request> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let pool = Arc::new(Pool { server: server.clone(), queue: Mutex::new(receiver), gone: Mutex::default() });
-    let mut first = Some(first);
     for number in 0..threads.max(1) {
         let (pool, connection) = (pool.clone(), first.take());
         let serve = move || pool.serve(connection);

@@ -113,7 +113,8 @@ impl Wire {
 
     /// Waits for what the server has to tell, so long.
     pub(super) fn listen(&self, so_long: Duration) {
-        self.runtime.block_on(tokio::time::sleep(so_long));
+        // The clock is the runtime's: the sleep begins inside.
+        self.runtime.block_on(async { tokio::time::sleep(so_long).await });
     }
 
     fn wait<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {

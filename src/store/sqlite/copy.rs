@@ -129,6 +129,11 @@ fn inspect(copy: &Connection) -> Result<i64, StoreError> {
     if found > known {
         return Err(StoreError::Newer { found, known });
     }
+    // We make none; one that somebody put into a backup would go on working in the store.
+    let code = "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index')";
+    if copy.query_row(code, [], |row| row.get::<_, i64>(0))? > 0 {
+        return Err(StoreError::Unusable("it has triggers or views, which Vestibule never makes".to_owned()));
+    }
     file::check(copy, Depth::Whole, AS_LONG_AS_IT_TAKES)?;
     Ok(found)
 }

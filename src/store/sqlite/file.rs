@@ -31,8 +31,10 @@ pub(in crate::store) fn claim(path: &Path) -> Result<Claim, StoreError> {
         StoreError::Unusable(format!("{} cannot be locked: {error}{}", lock.display(), remark(path)))
     };
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    // The directory is the service's: what a link there leads to is not ours to write to.
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let mut file = options.open(&lock).map_err(failed)?;
+    crate::crypto::open_itself(&lock).map_err(failed)?;
     crate::crypto::give_to_owner_of_directory(&lock);
     match file.try_lock() {
         Ok(()) => {}
