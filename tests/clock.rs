@@ -156,6 +156,12 @@ impl World {
         panic!("no code is looked at");
     }
 
+    /// Does something to the file behind the gateway's back.
+    fn sql(&self, text: &str) {
+        let file = self.settings.server.state_directory.join("vestibule.db");
+        rusqlite::Connection::open(file).unwrap().execute_batch(text).unwrap();
+    }
+
     async fn sign_in(&self) -> SignedIn {
         let challenge = self.start(ALICE).await.unwrap();
         self.verify(challenge.id, &self.code()).await.unwrap()
@@ -480,4 +486,36 @@ async fn a_session_ended_while_the_store_is_away_does_not_come_back_with_it() {
     assert!(!sessions.is_behind());
     assert_eq!(world.store.session(id).await.unwrap().unwrap().ended, Some(SessionEnd::SignedOut));
     assert_eq!(sessions.find(id, at).await.unwrap().unwrap_err(), Some(SessionEnd::SignedOut));
+}
+
+#[tokio::test]
+async fn what_fails_before_anything_was_sent_is_taken_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::new(directory.path(), GENEROUS).await;
+    let break_user = "BEGIN UPDATE \"user\" SET phone_number = 'nonsense'; END";
+    let mend_user = format!("DROP TRIGGER broken; UPDATE \"user\" SET phone_number = '{ALICE}'");
+    // Once the challenge stands, the user cannot be read any more.
+    world.sql(&format!("CREATE TRIGGER broken AFTER INSERT ON challenge {break_user}"));
+    assert!(matches!(world.start(ALICE).await, Err(Cause::Store(_))));
+    world.sql(&mend_user);
+    let challenge = world.start(ALICE).await.unwrap();
+    assert_eq!(world.messages(), 1, "the second does not wait for what was never sent");
+    world.pass(60).await;
+    let resend = || world.sign_in.resend(challenge.id, Channel::Sms, CLIENT);
+    world.sql(&format!("CREATE TRIGGER broken AFTER UPDATE OF sends ON challenge {break_user}"));
+    assert!(matches!(resend().await.unwrap_err().cause, Cause::Store(_)));
+    world.sql(&mend_user);
+    resend().await.unwrap();
+    assert_eq!(world.messages(), 2, "nor does another code");
+}
+
+#[tokio::test]
+async fn a_code_is_sent_though_the_audit_trail_has_it_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::new(directory.path(), GENEROUS).await;
+    world.sql("ALTER TABLE audit RENAME TO gone");
+    let challenge = world.start(ALICE).await.unwrap();
+    world.pass(60).await;
+    world.sign_in.resend(challenge.id, Channel::Sms, CLIENT).await.unwrap();
+    assert_eq!(world.messages(), 2);
 }

@@ -19,7 +19,8 @@ use crate::domain::event::What;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::sending::{Delivery, Holder, Prospect};
 use crate::domain::spend::{Guard, Stop};
-use crate::store::{Delivered, Reservation, Store, StoreError};
+use crate::domain::user::User;
+use crate::store::{Delivered, Reservation, Store, StoreError, UserKey};
 use crate::verifier::failover::{Attempt, UnderWay};
 use crate::verifier::{Scope, Trouble, VerifierError};
 
@@ -42,8 +43,8 @@ pub(super) struct Order {
     pub(super) before: Option<Challenge>,
     /// Who may still hold an older code for the same person, which can no longer be typed.
     pub(super) old: Option<Holder>,
-    /// Whom it goes to; nobody for a stranger and whoever gets none.
-    pub(super) to: Option<PhoneNumber>,
+    /// Whom it goes to, as they were before the challenge stood; nobody for a stranger and whoever gets none.
+    pub(super) to: Option<User>,
 }
 
 impl Order {
@@ -99,7 +100,8 @@ impl Sender {
 
     async fn try_send(self: &Arc<Self>, order: Order, trail: &Trail) -> Result<Challenge, Cause> {
         // What is wrong with one number is told to nobody but the trail: it is then pretended for, like a stranger.
-        let served = self.served(order.to.clone(), trail).await;
+        let to = self.unchanged(order.to.as_ref()).await?;
+        let served = self.served(to, trail).await;
         let (counted, reserved) = self.reserve(&order.challenge, served, trail).await?;
         let (fitting, reserved) = self.fitting(&order.challenge, counted, reserved, trail).await?;
         let since = Instant::now();
@@ -131,6 +133,13 @@ impl Sender {
 
     async fn record(&self, challenge: &Challenge, delivered: Delivered) -> Result<(), StoreError> {
         self.store.record_delivery(challenge.id, challenge.sent_at, delivered).await
+    }
+
+    /// Where a user's code goes, unless they were changed before the challenge stood: whatever changes them later ends it.
+    async fn unchanged(&self, user: Option<&User>) -> Result<Option<PhoneNumber>, StoreError> {
+        let Some(then) = user else { return Ok(None) };
+        let now = self.store.user(UserKey::Id(then.id)).await?.filter(User::may_sign_in);
+        Ok(now.map(|user| user.phone_number).filter(|number| *number == then.phone_number))
     }
 
     /// Whom the code goes to, if their country is served.

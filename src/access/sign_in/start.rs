@@ -16,7 +16,6 @@ use crate::domain::channel::Channel;
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, Reference};
 use crate::domain::limits::FailureStop;
-use crate::domain::phone::PhoneNumber;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::sending::{Delivery, Prospect};
 use crate::domain::user::User;
@@ -65,15 +64,14 @@ impl SignIn {
                     ("", Prospect::Open | Prospect::Used) => "the code sent a moment ago serves",
                     (refusal, _) => refusal,
                 };
-                self.writer.note(What::ChallengeStarted, trail, detail).await?;
+                self.writer.note_if_possible(What::ChallengeStarted, trail, detail).await;
                 self.joined(challenge, first).await
             }
             Opened::Send(challenge) => {
                 let sending = self.pending.begin(&subject);
                 drop(turn);
-                self.writer.note(What::ChallengeStarted, trail, who.refusal).await?;
-                let to = self.unchanged(who.user).await?;
-                self.send(Order { challenge, before: None, old: None, to }, sending, trail).await
+                self.writer.note_if_possible(What::ChallengeStarted, trail, who.refusal).await;
+                self.send(Order { challenge, before: None, old: None, to: who.user }, sending, trail).await
             }
         }
     }
@@ -213,8 +211,7 @@ impl SignIn {
         };
         let sending = self.pending.begin(&subject);
         drop(turn);
-        let to = self.unchanged(to).await?;
-        self.writer.note(What::CodeResent, trail, channel.as_str()).await?;
+        self.writer.note_if_possible(What::CodeResent, trail, channel.as_str()).await;
         self.send(Order { challenge, before, old, to }, sending, trail).await
     }
 
@@ -231,13 +228,6 @@ impl SignIn {
     /// How long until another code of a challenge can be sent.
     pub fn resend_wait(&self, challenge: &Challenge, channel: Channel) -> Duration {
         challenge.resend_wait(channel, self.parts.clock.now(), self.providers.pacing(challenge, channel))
-    }
-
-    /// Where a user's code goes, unless they were changed before the challenge stood: whatever changes them later ends it.
-    async fn unchanged(&self, user: Option<User>) -> Result<Option<PhoneNumber>, StoreError> {
-        let Some(then) = user else { return Ok(None) };
-        let now = self.parts.store.user(UserKey::Id(then.id)).await?.filter(User::may_sign_in);
-        Ok(now.map(|user| user.phone_number).filter(|number| *number == then.phone_number))
     }
 
     /// What another code is counted against, like the first, and whom it goes to.

@@ -65,6 +65,12 @@ impl Writer {
         self.write(what, trail, detail.into(), None).await
     }
 
+    /// Something that stands whether it is written down at once or later.
+    pub(super) async fn note_if_possible(&self, what: What, trail: &Trail, detail: &str) {
+        // The log has it, and the trail once the store takes it.
+        let _ = self.note(what, trail, detail).await;
+    }
+
     /// Something that a provider took part in.
     pub(super) async fn note_call(
         &self,
