@@ -51,6 +51,12 @@ impl Audit {
     pub fn is_behind(&self) -> bool {
         !self.lock().is_empty()
     }
+    /// The log and the figures have what stands in the trail already, written together with what it tells of.
+    pub fn is_written(&self, event: &Event) {
+        log(event);
+        self.metrics.count(event);
+    }
+
 
     /// Writes the lines that wait.
     pub async fn catch_up(&self) -> Result<(), StoreError> {

@@ -357,7 +357,8 @@ impl Store {
     }
 
     /// Turns an approval into a session: for one caller only, and only while the user may sign in. Clears the
-    /// user's failures, marks the phone as verified and the code as used for every challenge it serves.
+    /// user's failures, marks the phone as verified and the code as used for every challenge it serves, and writes the line
+    /// of the audit trail.
     pub async fn accept_challenge(
         &self,
         approval: Approval,

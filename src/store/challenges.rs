@@ -396,6 +396,8 @@ fn succeed(t: &mut dyn Transaction, id: UserId, now: Timestamp) -> Result<(), St
 /// Forgets what is over: a day is long enough to look a reference up, and longer than any challenge lives.
 pub(super) fn purge(t: &mut dyn Transaction, now: Timestamp) -> Result<usize, StoreError> {
     const DAY: Duration = Duration::from_secs(86_400);
+    // A code that is used up must not leave a session that nobody holds: both stand, or neither.
+    super::audit::append(t, std::slice::from_ref(&new.event))?;
     let over = now - DAY;
     let longest_rate = now - DAY * 31;
     let mut gone = t.execute(

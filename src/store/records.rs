@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::challenge::{Challenge, Closed, Subject};
+use crate::domain::event::Event;
 use crate::domain::id::{Reference, SessionId};
 use crate::domain::limits::{FailureStop, Rate};
 use crate::domain::phone::PhoneNumber;
@@ -166,6 +167,8 @@ pub struct NewSession {
     pub client: String,
     /// The session that this browser has already. If it is the same user's it ends with this one.
     pub follows: Option<SessionId>,
+    /// The line of the audit trail that is written with it, or not at all.
+    pub event: Event,
 }
 
 /// Which sessions are meant.

@@ -5,7 +5,7 @@ use vestibule::domain::channel::Channel;
 use vestibule::domain::limits::Failures;
 use vestibule::domain::sending::Prospect;
 use vestibule::domain::session::SessionEnd;
-use vestibule::store::{UserChange, Which};
+use vestibule::store::{About, UserChange, Which};
 
 use crate::engine::{Fixture, on_every_engine};
 use crate::given::{
@@ -25,6 +25,7 @@ on_every_engine!(
     a_typed_code_counts_in_the_minute_it_was_asked_for,
     a_session_ends_with_the_one_that_follows_it,
     nobody_follows_somebody_elses_session,
+    a_session_and_its_line_of_the_audit_trail_stand_together,
 );
 
 async fn a_right_code_opens_one_session(store: Fixture) {
@@ -161,4 +162,21 @@ async fn nobody_follows_somebody_elses_session(store: Fixture) {
         assert_eq!(store.end_sessions(Which::One(session.id), SessionEnd::SignedOut, NOW).await.unwrap(), 1);
     }
     assert_eq!(store.session(theirs.id).await.unwrap().unwrap().ended, None);
+}
+
+async fn a_session_and_its_line_of_the_audit_trail_stand_together(store: Fixture) {
+    let alice = user(&store, "alice").await;
+    let one = start(&store, challenge(&alice, NOW)).await;
+    let lines = async || store.audit(About::default(), 9).await.unwrap();
+    store.place.sql("ALTER TABLE audit RENAME TO gone");
+    let new = new_session(NOW);
+    assert!(store.accept_challenge(approval(&one), new.clone(), NOW).await.is_err());
+    store.place.sql("ALTER TABLE gone RENAME TO audit");
+    assert!(store.session(new.id).await.unwrap().is_none());
+    assert_eq!(state(&store, &one).await, State::Open, "the code is not used up");
+    assert!(lines().await.is_empty());
+    store.accept_challenge(approval(&one), new, NOW).await.unwrap().unwrap();
+    assert_eq!(lines().await[0].what, "session_opened");
+    assert!(store.accept_challenge(approval(&one), new_session(NOW), NOW).await.unwrap().is_none());
+    assert_eq!(lines().await.len(), 1, "who gets none has no line");
 }

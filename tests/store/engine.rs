@@ -47,6 +47,17 @@ impl Place {
         }
     }
 
+    /// Does something to it behind the gateways' back.
+    pub fn sql(&self, text: &str) {
+        match self {
+            Self::Sqlite(directory) => {
+                let file = rusqlite::Connection::open(directory.path().join("vestibule.db")).unwrap();
+                file.execute_batch(text).unwrap();
+            }
+            Self::Postgres(database) => drop(database.sql(text)),
+        }
+    }
+
     /// Lets it be of a version to come.
     pub fn make_newer(&self) {
         match self {

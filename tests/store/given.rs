@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vestibule::domain::challenge::{Approval, Challenge, State, Subject, Verdict};
 use vestibule::domain::channel::Channel;
+use vestibule::domain::event::{Event, What};
 use vestibule::domain::id::{ChallengeId, Reference, SessionId};
 use vestibule::domain::limits::Rate;
 use vestibule::domain::phone::PhoneNumber;
@@ -152,6 +153,15 @@ pub fn new_session(now: Timestamp) -> NewSession {
         expires_at: now + 12 * HOUR,
         client: "192.0.2.7".to_owned(),
         follows: None,
+        event: Event {
+            at: now,
+            what: What::SessionOpened,
+            reference: None,
+            user: None,
+            client: "192.0.2.7".to_owned(),
+            detail: "sms".to_owned(),
+            message: None,
+        },
     }
 }
 

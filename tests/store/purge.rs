@@ -138,7 +138,7 @@ async fn users_and_their_story_stay(store: Fixture) {
     store.append_audit(vec![crate::audit::event("it was she")]).await.unwrap();
     purge(&store, NOW + 10_000 * DAY).await;
     assert!(find(&store, "alice").await.is_some());
-    assert_eq!(store.audit(About::default(), 9).await.unwrap().len(), 1);
+    assert_eq!(store.audit(About::default(), 9).await.unwrap().len(), 2, "and that she signed in");
     // And nothing of it is left that was to go.
     assert_eq!(purge(&store, NOW + 10_000 * DAY).await, 0);
 }

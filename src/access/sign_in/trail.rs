@@ -89,7 +89,13 @@ impl Writer {
         detail: String,
         message: Option<Message>,
     ) -> Result<(), StoreError> {
-        let event = Event {
+        let event = self.event(what, trail, detail, message);
+        self.audit.record(event).await
+    }
+
+    /// The line itself.
+    pub(super) fn event(&self, what: What, trail: &Trail, detail: String, message: Option<Message>) -> Event {
+        Event {
             at: self.clock.now(),
             what,
             reference: Some(trail.reference),
@@ -97,8 +103,12 @@ impl Writer {
             client: trail.client.to_string(),
             detail,
             message,
-        };
-        self.audit.record(event).await
+        }
+    }
+
+    /// A line stands in the trail already, written together with what it tells of.
+    pub(super) fn is_written(&self, event: &Event) {
+        self.audit.is_written(event);
     }
 }
 

@@ -105,25 +105,23 @@ impl SignIn {
         trail: &Trail,
     ) -> Result<SignedIn, Cause> {
         let now = self.parts.clock.now();
+        let message =
+            challenge.holder.as_ref().map(|holder| call(challenge, holder, Verdict::Approved.as_str()));
+        let event =
+            self.writer.event(What::SessionOpened, trail, challenge.channel.as_str().to_owned(), message);
         let new = NewSession {
             // A new name at every sign-in: nothing a browser brought along is built upon.
             id: SessionId::from_random(crypto::random()),
             expires_at: now + self.session.absolute_timeout,
             client: trail.client.to_string(),
             follows: carried,
+            event: event.clone(),
         };
         let session =
             self.parts.store.accept_challenge(approval, new, now).await?.ok_or(Cause::AlreadyUsed)?;
         let token = self.parts.keys.keyring().sign(&session);
         self.guard.proved(trail.client);
-        let detail = challenge.channel.as_str();
-        match &challenge.holder {
-            Some(holder) => {
-                let message = call(challenge, holder, Verdict::Approved.as_str());
-                self.writer.note_call(What::SessionOpened, trail, detail, message).await?;
-            }
-            None => self.writer.note(What::SessionOpened, trail, detail).await?,
-        }
+        self.writer.is_written(&event);
         Ok(SignedIn { session, token, return_to: challenge.return_to.clone() })
     }
 
@@ -178,7 +176,7 @@ impl SignIn {
             Some(holder) => {
                 let detail = format!("{}: {error}", holder.provider);
                 let message = call(challenge, holder, error.trouble.as_str());
-                self.writer.note_call(What::CheckFailed, trail, detail, message).await?;
+                self.writer.note_call(What::CheckFailed, trail, detail, message).await
             }
             None => self.writer.note(What::CheckFailed, trail, error.to_string()).await?,
         }
