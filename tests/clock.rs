@@ -519,3 +519,17 @@ async fn a_code_is_sent_though_the_audit_trail_has_it_later() {
     world.sign_in.resend(challenge.id, Channel::Sms, CLIENT).await.unwrap();
     assert_eq!(world.messages(), 2);
 }
+
+#[tokio::test]
+async fn a_code_that_could_not_be_checked_is_no_failure_though_no_line_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::new(directory.path(), GENEROUS).await;
+    let challenge = world.start(ALICE).await.unwrap();
+    let (clock, sent) = (world.clock.clone(), world.sent.clone());
+    drop(world);
+    let world = World::open(directory.path(), GENEROUS, "http://127.0.0.1:1", clock, sent).await;
+    world.sql("ALTER TABLE audit RENAME TO gone");
+    let cause = world.verify(challenge.id, &world.code()).await.unwrap_err();
+    assert!(matches!(cause, Cause::NotChecked(_)), "{cause}");
+    assert_eq!(world.failures().await, 0);
+}

@@ -172,15 +172,18 @@ impl SignIn {
         error: &VerifierError,
         trail: &Trail,
     ) -> Result<Cause, Cause> {
-        match &challenge.holder {
+        // First: a line that cannot be written makes no code wrong.
+        let refunded = self.parts.store.refund_failure(challenge.subject.clone()).await;
+        // What the provider said, it said, whether it is written down at once or later.
+        let _ = match &challenge.holder {
             Some(holder) => {
                 let detail = format!("{}: {error}", holder.provider);
                 let message = call(challenge, holder, error.trouble.as_str());
                 self.writer.note_call(What::CheckFailed, trail, detail, message).await
             }
-            None => self.writer.note(What::CheckFailed, trail, error.to_string()).await?,
-        }
-        self.parts.store.refund_failure(challenge.subject.clone()).await?;
+            None => self.writer.note(What::CheckFailed, trail, error.to_string()).await,
+        };
+        refunded?;
         Ok(Cause::NotChecked(error.retry_after))
     }
 }
