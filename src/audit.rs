@@ -1,6 +1,7 @@
 //! One line in the log and one in the audit trail for everything worth reading, and a figure for monitors.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::domain::event::{Event, What};
@@ -14,8 +15,10 @@ pub struct Audit {
     metrics: Metrics,
     /// Lines that the store did not take, oldest first.
     behind: Arc<Mutex<VecDeque<Event>>>,
-    /// Whoever writes these, so that none is written twice.
+    /// Whoever writes these: one at a time, in their order. Of a write whose outcome nobody knows a line may stand twice.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// How often the store did not take them.
+    refused: Arc<AtomicU64>,
 }
 
 /// So many lines wait for the store; what comes then is in the log only.
@@ -26,18 +29,19 @@ const BATCH: usize = 100;
 impl Audit {
     /// An audit trail in this store.
     pub fn new(store: Store, metrics: Metrics) -> Self {
-        Self { store, metrics, behind: Arc::default(), turn: Arc::default() }
+        Self { store, metrics, behind: Arc::default(), turn: Arc::default(), refused: Arc::default() }
     }
 
     /// Records an event. When the store cannot, the event is in the log all the same, and in the trail once it can; whoever
     /// answers for it must not say meanwhile that it happened, since what is kept does not outlive the process.
     pub async fn record(&self, event: Event) -> Result<(), StoreError> {
-        log(&event);
-        self.metrics.count(&event);
-        // In their order, and nobody waits for a store that did not take the one before.
-        if self.is_behind() {
+        self.is_written(&event);
+        // In their order.
+        if self.is_behind()
+            && let Err(error) = self.write_behind(true).await
+        {
             self.keep(event);
-            return Err(StoreError::Unavailable);
+            return Err(error);
         }
         let appended = self.store.append_audit(vec![event.clone()]).await;
         if let Err(error) = &appended {
@@ -47,27 +51,40 @@ impl Audit {
         appended
     }
 
-    /// Whether lines wait for the store.
-    pub fn is_behind(&self) -> bool {
-        !self.lock().is_empty()
-    }
     /// The log and the figures have what stands in the trail already, written together with what it tells of.
     pub fn is_written(&self, event: &Event) {
         log(event);
         self.metrics.count(event);
     }
 
+    /// Whether lines wait for the store.
+    pub fn is_behind(&self) -> bool {
+        !self.lock().is_empty()
+    }
 
     /// Writes the lines that wait.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
+        self.write_behind(false).await
+    }
+
+    /// Writes them, but, where `once`, not if the store refused them to somebody whose turn was waited for: nobody waits
+    /// for a row of those that fail.
+    async fn write_behind(&self, once: bool) -> Result<(), StoreError> {
+        let refused = self.refused.load(Ordering::Relaxed);
         let _turn = self.turn.lock().await;
+        if once && self.refused.load(Ordering::Relaxed) != refused {
+            return Err(StoreError::Unavailable);
+        }
         loop {
             let next: Vec<Event> = self.lock().iter().take(BATCH).cloned().collect();
             if next.is_empty() {
                 return Ok(());
             }
             let count = next.len();
-            self.store.append_audit(next).await?;
+            if let Err(error) = self.store.append_audit(next).await {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                return Err(error);
+            }
             self.lock().drain(..count);
         }
     }
@@ -109,5 +126,43 @@ fn log(event: &Event) {
         | What::KeyRotated
         | What::StoreRestored
         | What::StoreMoved => tracing::info!(%reference, user, client, handle, detail, "{what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+    use crate::store::About;
+
+    fn event(detail: &str) -> Event {
+        Event {
+            at: Timestamp::from_unix(1_800_000_000),
+            what: What::WrongCode,
+            reference: None,
+            user: None,
+            client: String::new(),
+            detail: detail.to_owned(),
+            message: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_with_the_next_line_and_before_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("vestibule.db");
+        let store = Store::sqlite(&path).unwrap();
+        let file = rusqlite::Connection::open(&path).unwrap();
+        let audit = Audit::new(store.clone(), Metrics::new());
+        file.execute_batch("ALTER TABLE audit RENAME TO gone").unwrap();
+        for detail in ["one", "two"] {
+            assert!(audit.record(event(detail)).await.is_err() && audit.is_behind());
+        }
+        file.execute_batch("ALTER TABLE gone RENAME TO audit").unwrap();
+        audit.record(event("three")).await.unwrap();
+        assert!(!audit.is_behind());
+        let lines = store.audit(About::default(), 9).await.unwrap();
+        let details: Vec<_> = lines.into_iter().map(|line| line.detail).collect();
+        assert_eq!(details, ["one", "two", "three"]);
     }
 }
