@@ -21,11 +21,25 @@ pub(super) fn find(t: &mut dyn Transaction, id: ChallengeId) -> Result<Option<Ch
 
 /// The challenge as it is once nobody else works on its subject's.
 fn hold(t: &mut dyn Transaction, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
+    hold_with(t, id, &[])
+}
+
+/// The same with what is to be counted: all at once, in the order that everybody takes them in.
+fn hold_with(
+    t: &mut dyn Transaction,
+    id: ChallengeId,
+    spends: &[Spend],
+) -> Result<Option<Challenge>, StoreError> {
     let statement = "SELECT subject FROM challenge WHERE id = ?";
     let subject = t.one(statement, values![id.to_string()], |row| row.get("subject"))?;
     let Some(subject) = subject.map(Subject::from_stored) else { return Ok(None) };
-    t.lock(&[Lock::Subject(&subject)])?;
+    lock(t, &subject, spends)?;
     find(t, id)
+}
+
+fn lock(t: &mut dyn Transaction, subject: &Subject, spends: &[Spend]) -> Result<(), StoreError> {
+    let counted = spends.iter().map(|spend| Lock::Spend(&spend.key));
+    t.lock(&counted.chain([Lock::Subject(subject)]).collect::<Vec<_>>())
 }
 
 pub(super) fn of(t: &mut dyn Transaction, reference: Reference) -> Result<Vec<Challenge>, StoreError> {
@@ -39,8 +53,7 @@ pub(super) fn open(
     spends: &[Spend],
     now: Timestamp,
 ) -> Result<Result<Opened, Duration>, StoreError> {
-    let counted = spends.iter().map(|spend| Lock::Spend(&spend.key));
-    t.lock(&counted.chain([Lock::Subject(&new.subject)]).collect::<Vec<_>>())?;
+    lock(t, &new.subject, spends)?;
     if let Err(wait) = spend(t, spends, now)? {
         return Ok(Err(wait));
     }
@@ -120,7 +133,7 @@ pub(super) fn resend(
     spends: &[Spend],
     now: Timestamp,
 ) -> Result<Result<Challenge, Refused>, StoreError> {
-    let Some(found) = hold(t, id)? else { return Ok(Err(Refused::Unknown)) };
+    let Some(found) = hold_with(t, id, spends)? else { return Ok(Err(Refused::Unknown)) };
     if let Err(closed) = found.usable(now) {
         return Ok(Err(Refused::Closed(closed)));
     }
@@ -383,6 +396,8 @@ pub(super) fn accept(
         client: new.client.clone(),
     };
     super::sessions::insert(t, &session, new.follows)?;
+    // A code that is used up must not leave a session that nobody holds: both stand, or neither.
+    super::audit::append(t, std::slice::from_ref(&new.event))?;
     Ok(Some(session))
 }
 
@@ -396,8 +411,6 @@ fn succeed(t: &mut dyn Transaction, id: UserId, now: Timestamp) -> Result<(), St
 /// Forgets what is over: a day is long enough to look a reference up, and longer than any challenge lives.
 pub(super) fn purge(t: &mut dyn Transaction, now: Timestamp) -> Result<usize, StoreError> {
     const DAY: Duration = Duration::from_secs(86_400);
-    // A code that is used up must not leave a session that nobody holds: both stand, or neither.
-    super::audit::append(t, std::slice::from_ref(&new.event))?;
     let over = now - DAY;
     let longest_rate = now - DAY * 31;
     let mut gone = t.execute(
@@ -415,4 +428,63 @@ pub(super) fn purge(t: &mut dyn Transaction, now: Timestamp) -> Result<usize, St
                    (SELECT subject FROM failure WHERE subject LIKE 'stranger:%' AND last_at < ? LIMIT 1000)";
     gone += t.execute(failure, values![longest_rate])?;
     Ok(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::sending::Switch;
+    use crate::store::sql::Value;
+
+    /// Knows whose a challenge is, and remembers what was locked together.
+    #[derive(Default)]
+    struct Locked(Vec<Vec<String>>);
+
+    struct Owner;
+
+    impl Row for Owner {
+        fn value(&self, _column: &'static str) -> Result<Value<'_>, StoreError> {
+            Ok(Value::from("user:1"))
+        }
+    }
+
+    impl Transaction for Locked {
+        fn execute(&mut self, _statement: &str, _values: &[Value<'_>]) -> Result<usize, StoreError> {
+            Ok(0)
+        }
+
+        fn each(
+            &mut self,
+            statement: &str,
+            _values: &[Value<'_>],
+            see: &mut dyn FnMut(&dyn Row) -> Result<(), StoreError>,
+        ) -> Result<(), StoreError> {
+            if statement.starts_with("SELECT subject") { see(&Owner) } else { Ok(()) }
+        }
+
+        fn lock(&mut self, locks: &[Lock<'_>]) -> Result<(), StoreError> {
+            self.0.push(locks.iter().map(Lock::name).collect());
+            Ok(())
+        }
+
+        fn tell(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn undo(&mut self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_resend_takes_all_it_works_on_at_once_as_a_start_does() {
+        let (id, now) = (ChallengeId::from_random([7; 16]), Timestamp::from_unix(1_800_000_000));
+        let spends = ["starts_number:a", "starts:user:1"];
+        let spends =
+            spends.map(|key| Spend { key: key.to_owned(), rate: Rate::new(5, Duration::from_secs(3_600)) });
+        let pacing = Pacing { after: Duration::from_secs(30), switch: Switch::Free };
+        let mut t = Locked::default();
+        resend(&mut t, id, Channel::Sms, pacing, &spends, now).unwrap().unwrap_err();
+        assert_eq!(t.0, [["spend starts_number:a", "spend starts:user:1", "subject user:1"]]);
+    }
 }
