@@ -86,12 +86,17 @@ impl Outage {
     /// How long nothing has been heard: by whichever clock says longer.
     pub fn unheard_for(&self) -> Duration {
         let up_to = self.lock().up_to;
+        self.since(up_to)
+    }
+
+    fn since(&self, up_to: Moment) -> Duration {
         self.clock.now().since(up_to.at).max(up_to.instant.elapsed())
     }
 
     /// The store gave no answer. The log hears of it once.
     pub fn begin(&self, why: &dyn std::fmt::Display) {
-        self.lock().missed_since.get_or_insert_with(|| self.clock.now());
+        let mut heard = self.lock();
+        heard.missed_since.get_or_insert_with(|| self.clock.now());
         if !self.away.swap(true, Ordering::Relaxed) {
             let grace = Short(self.grace);
             tracing::error!(error = %why, %grace, "the store is away: nobody can sign in, who is in stays for the grace");
@@ -100,7 +105,9 @@ impl Outage {
 
     /// Whether the grace ends now; true once.
     pub(super) fn ends_grace(&self) -> bool {
-        let over = self.is_away() && self.unheard_for() >= self.grace;
+        // Judged and done under one lock: what is heard meanwhile is not followed by a cut.
+        let heard = self.lock();
+        let over = self.is_away() && self.since(heard.up_to) >= self.grace;
         let ends = over && !self.cut_off.swap(true, Ordering::Relaxed);
         if ends {
             tracing::error!(
@@ -167,6 +174,19 @@ mod tests {
         outage.begin(&"gone");
         tokio::time::advance(GRACE).await;
         assert!(outage.ends_grace());
+    }
+
+    #[test]
+    fn what_is_heard_is_not_followed_by_a_cut() {
+        let outage = Outage::new(Duration::ZERO, Arc::new(ManualClock::at(Timestamp::from_unix(0))));
+        for _ in 0..2_000 {
+            outage.begin(&"gone");
+            std::thread::scope(|threads| {
+                threads.spawn(|| outage.ends_grace());
+                outage.end(outage.moment());
+            });
+            assert!(!outage.is_cut_off());
+        }
     }
 
     #[tokio::test(start_paused = true)]
