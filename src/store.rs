@@ -436,12 +436,17 @@ impl Store {
         end: SessionEnd,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
-        if which != Which::All {
-            return self.write(move |t| sessions::end(t, &which, end, now)).await;
+        match which {
+            Which::One(id) => self.write(move |t| sessions::end_one(t, id, end, now)).await,
+            Which::Of(name) => self.write(move |t| sessions::end_of(t, &name, end, now)).await,
+            Which::All => self.end_all_sessions(end, now).await,
         }
         let (mut count, mut after) = (0, String::new());
         loop {
             let (ended, last) = self.write(move |t| sessions::end_some(t, &after, BATCH, end, now)).await?;
+    }
+
+    async fn end_all_sessions(&self, end: SessionEnd, now: Timestamp) -> Result<usize, StoreError> {
             count += ended;
             let Some(last) = last else { return Ok(count) };
             after = last;

@@ -8,7 +8,8 @@ use super::sql::{Lock, Row, Transaction, Value, values};
 use crate::domain::id::SessionId;
 use crate::domain::session::{Session, SessionEnd};
 use crate::domain::time::Timestamp;
-use crate::store::{Change, StoreError, Which};
+use crate::domain::user::UserName;
+use crate::store::{Change, StoreError};
 
 pub(super) fn insert(
     t: &mut dyn Transaction,
@@ -74,18 +75,33 @@ const ONE_AND_BEFORE: &str = "id IN (WITH RECURSIVE before (id) AS (SELECT CAST(
                               SELECT follows FROM session JOIN before USING (id) WHERE follows IS NOT NULL) \
                               SELECT id FROM before)";
 
-/// Ends them and notes each as a change, so that every gateway hears of it.
-pub(super) fn end(
+/// Ends one and those it follows.
+pub(super) fn end_one(
     t: &mut dyn Transaction,
-    which: &Which,
+    id: SessionId,
+    why: SessionEnd,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    end(t, (ONE_AND_BEFORE, &id.to_string()), why, now)
+}
+
+/// Ends all of a user.
+pub(super) fn end_of(
+    t: &mut dyn Transaction,
+    user: &UserName,
+    why: SessionEnd,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    end(t, ("user_name = ?2", user.as_str()), why, now)
+}
+
+/// Ends them and notes each as a change, so that every gateway hears of it.
+fn end(
+    t: &mut dyn Transaction,
+    (filter, value): (&str, &str),
     end: SessionEnd,
     now: Timestamp,
 ) -> Result<usize, StoreError> {
-    let (filter, value) = match which {
-        Which::One(id) => (ONE_AND_BEFORE, id.to_string()),
-        Which::Of(name) => ("user_name = ?2", name.to_string()),
-        Which::All => ("?2 = ''", String::new()),
-    };
     let statement = format!("UPDATE session SET ended = ?1 WHERE ended IS NULL AND {filter} RETURNING id");
     let ended = t.all(&statement, values![end.as_str(), value], |row| row.get::<String>("id"))?;
     note_ended(t, &ended, end, now)?;

@@ -9,7 +9,7 @@ use crate::domain::challenge::Subject;
 use crate::domain::session::SessionEnd;
 use crate::domain::time::Timestamp;
 use crate::domain::user::{User, UserName};
-use crate::store::{Conflict, NewUser, StoreError, UserChange, UserKey, Which};
+use crate::store::{Conflict, NewUser, StoreError, UserChange, UserKey};
 
 /// Adds all or none: the first in the way is answered, and what was added before it is taken back.
 pub(super) fn add(
@@ -110,7 +110,7 @@ pub(super) fn change(
         }
     }
     end_challenges(t, &subject)?;
-    sessions::end(t, &Which::Of(name.clone()), SessionEnd::Revoked, now)?;
+    sessions::end_of(t, name, SessionEnd::Revoked, now)?;
     Ok(Ok(true))
 }
 
