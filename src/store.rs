@@ -148,6 +148,9 @@ pub struct Store {
 /// Rows of one transaction where there may be any number.
 const BATCH: usize = 5_000;
 
+/// Changes read at once: where there are as many there may be more.
+pub const CHANGES_AT_ONCE: usize = 10_000;
+
 /// How long anybody waits for the store.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -441,12 +444,12 @@ impl Store {
             Which::Of(name) => self.write(move |t| sessions::end_of(t, &name, end, now)).await,
             Which::All => self.end_all_sessions(end, now).await,
         }
-        let (mut count, mut after) = (0, String::new());
-        loop {
-            let (ended, last) = self.write(move |t| sessions::end_some(t, &after, BATCH, end, now)).await?;
     }
 
     async fn end_all_sessions(&self, end: SessionEnd, now: Timestamp) -> Result<usize, StoreError> {
+        let (mut count, mut after) = (0, String::new());
+        loop {
+            let (ended, last) = self.write(move |t| sessions::end_some(t, &after, BATCH, end, now)).await?;
             count += ended;
             let Some(last) = last else { return Ok(count) };
             after = last;
@@ -458,7 +461,8 @@ impl Store {
         self.read(|t| sessions::last_change(t)).await
     }
 
-    /// All changes after a number, or as many as are read at once, with the number of the newest of them.
+    /// All changes after a number, or [`CHANGES_AT_ONCE`] of them, with the number of the newest. Where the numbers do not
+    /// reach that far any more: an unknown change, and the number that they go on from.
     pub async fn changes_after(&self, number: i64) -> Result<(i64, Vec<Change>), StoreError> {
         self.engine.ask(Kind::News, self.patience, move |t| sessions::changes_after(t, number)).await
     }

@@ -14,14 +14,12 @@ use crate::access::sessions::{Sessions, write_every};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::pages::Desk;
-use crate::store::{Change, Store, StoreError};
+use crate::store::{CHANGES_AT_ONCE, Change, Store, StoreError};
 
 /// Whether the grace of an outage is over is looked at this often.
 const KEEP_GRACE_EVERY: Duration = Duration::from_millis(250);
 /// A store that says nothing for so long is away, though what was asked may still be answered.
 const LATE: Duration = Duration::from_secs(2);
-/// A store that has so many changes for us has more.
-const MANY_CHANGES: usize = 1_000;
 /// What the store did not take is offered again this often.
 const CATCH_UP_EVERY: Duration = Duration::from_secs(5);
 /// Codes that nobody typed are looked for this often.
@@ -93,7 +91,7 @@ impl Listener {
                     return keys_changed;
                 }
             };
-            let many = changes.len() >= MANY_CHANGES;
+            let many = changes.len() >= CHANGES_AT_ONCE;
             if !changes.is_empty() {
                 keys_changed |= sessions.hear(changes);
             }

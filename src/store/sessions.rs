@@ -9,7 +9,7 @@ use crate::domain::id::SessionId;
 use crate::domain::session::{Session, SessionEnd};
 use crate::domain::time::Timestamp;
 use crate::domain::user::UserName;
-use crate::store::{Change, StoreError};
+use crate::store::{CHANGES_AT_ONCE, Change, StoreError};
 
 pub(super) fn insert(
     t: &mut dyn Transaction,
@@ -181,13 +181,18 @@ pub(super) fn last_change(t: &mut dyn Transaction) -> Result<i64, StoreError> {
 }
 
 pub(super) fn changes_after(t: &mut dyn Transaction, number: i64) -> Result<(i64, Vec<Change>), StoreError> {
-    let statement = "SELECT number, kind, subject FROM change WHERE number > ? ORDER BY number LIMIT 10000";
+    let statement = "SELECT number, kind, subject FROM change WHERE number > ? ORDER BY number LIMIT ?";
     let read = |row: &dyn Row| {
         Ok((row.get("number")?, change(&row.get::<String>("kind")?, &row.get::<String>("subject")?)))
     };
-    let rows = t.all(statement, values![number], read)?;
-    let newest = rows.last().map_or(number, |(newest, _)| *newest);
-    Ok((newest, rows.into_iter().map(|(_, change)| change).collect()))
+    let rows = t.all(statement, values![number, CHANGES_AT_ONCE as i64], read)?;
+    if let Some((newest, _)) = rows.last() {
+        return Ok((*newest, rows.into_iter().map(|(_, change)| change).collect()));
+    }
+    // The database was set back, as by a standby that had not heard of all: what was read stands there no more, and
+    // what comes has the same numbers.
+    let last = last_change(t)?;
+    if last < number { Ok((last, vec![Change::Unknown])) } else { Ok((number, Vec::new())) }
 }
 
 /// A newer version may write what we have no word for; that must not keep us from hearing the rest.

@@ -12,6 +12,7 @@ on_every_engine!(
     where_nothing_changed_nothing_is_heard,
     another_gateway_hears_at_once,
     numbers_go_on_after_a_purge,
+    a_store_that_was_set_back_is_read_anew,
 );
 
 const fn ended(session: &Session, end: SessionEnd) -> Change {
@@ -43,7 +44,8 @@ async fn changes_are_heard_in_their_order(store: Fixture) {
 
 async fn where_nothing_changed_nothing_is_heard(store: Fixture) {
     assert_eq!(store.changes_after(0).await.unwrap(), (0, Vec::new()));
-    assert_eq!(store.changes_after(7).await.unwrap(), (7, Vec::new()), "it asks on from there");
+    store.add_signing_key(key("k1", 0), false).await.unwrap();
+    assert_eq!(store.changes_after(1).await.unwrap(), (1, Vec::new()), "it asks on from there");
 }
 
 async fn another_gateway_hears_at_once(store: Fixture) {
@@ -68,4 +70,19 @@ async fn numbers_go_on_after_a_purge(store: Fixture) {
     again.add_signing_key(key("k3", 3 * 86_400), false).await.unwrap();
     let (number, changes) = store.changes_after(last).await.unwrap();
     assert!(number > last && changes == [Change::KeysChanged]);
+}
+
+async fn a_store_that_was_set_back_is_read_anew(store: Fixture) {
+    let alice = user(&store, "alice").await;
+    let sessions = [signed_in(&store, &alice, NOW).await, signed_in(&store, &alice, NOW).await];
+    store.end_sessions(Which::One(sessions[0].id), SessionEnd::Idle, NOW).await.unwrap();
+    store.add_signing_key(key("k1", 0), false).await.unwrap();
+    let known = store.last_change().await.unwrap();
+    // As a standby that lacked the last of them.
+    store.place.sql("DELETE FROM change WHERE number = 2; UPDATE last_change SET number = 1");
+    assert_eq!(store.changes_after(known).await.unwrap(), (1, vec![Change::Unknown]));
+    assert_eq!(store.changes_after(1).await.unwrap(), (1, Vec::new()), "once");
+    store.end_sessions(Which::One(sessions[1].id), SessionEnd::Revoked, NOW).await.unwrap();
+    let heard = store.changes_after(1).await.unwrap();
+    assert_eq!(heard, (2, vec![ended(&sessions[1], SessionEnd::Revoked)]));
 }
