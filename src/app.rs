@@ -34,7 +34,7 @@ use crate::pages::{Desk, Pages};
 use crate::proxy::{Applications, Proxy};
 use crate::server::addresses::Addresses;
 use crate::server::{front, listener, observe, tls};
-use crate::store::{OpenError, Store, Use};
+use crate::store::{OpenError, Store, StoreError, Use};
 use crate::verifier::Verifier;
 use crate::verifier::failover::Failover;
 use crate::verifier::lookup::Lookup;
@@ -52,7 +52,7 @@ pub enum StartError {
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
     /// The store cannot be used.
-    #[error("store {0}: {1}")]
+    #[error("store {0}: {1}{remedy}", remedy = remedy(.1))]
     Store(String, OpenError),
     /// A secret of the store cannot be had.
     #[error("{0}")]
@@ -112,8 +112,17 @@ impl State {
     /// Opens it, or makes it.
     pub fn open_for(settings: &Settings, use_: Use) -> Result<Self, StartError> {
         let place = &settings.store.place;
-        let master = master(settings, matches!(place, Place::Sqlite(file) if !file.exists()))?;
-        Ok(Self { store: open(place, use_)?, master })
+        let new = matches!(place, Place::Sqlite(file) if !file.exists());
+        let had_key = settings.server.state_directory.join("master.key").exists();
+        let master = master(settings, new)?;
+        let store = open(place, use_)?;
+        if new && had_key {
+            tracing::warn!(
+                "made a new, empty store at {}, although there is a master key already; if there was a store, restore it",
+                name(place)
+            );
+        }
+        Ok(Self { store, master })
     }
 }
 
@@ -173,13 +182,42 @@ pub fn name(place: &Place) -> String {
     }
 }
 
-/// `postgres://HOST/DATABASE`, as far as the configuration says.
+/// What to do about an error of PostgreSQL or its driver, which says only what is wrong.
+fn remedy(error: &OpenError) -> String {
+    let OpenError::Store(error @ StoreError::Postgres(_)) = error else { return String::new() };
+    let text = error.to_string();
+    let known = REMEDIES.iter().find(|(said, _)| text.contains(said));
+    known.map_or_else(String::new, |(_, remedy)| format!("; {remedy}"))
+}
+
+/// By what they say: the driver has no kinds for most of them.
+const REMEDIES: [(&str, &str); 6] = [
+    ("password missing", "name where our password is in store.password"),
+    ("password authentication failed", "give the role's password in store.password"),
+    ("UnknownIssuer", "name the authority of the server's certificate in store.ca"),
+    (
+        "does not support TLS",
+        "set ssl = on at the server, or, where nobody can listen in, end store.url in ?sslmode=disable",
+    ),
+    ("permission denied for schema public", "the role must own the database: ALTER DATABASE … OWNER TO …"),
+    ("Connection refused", "start the server, or correct host and port in store.url"),
+];
+
+/// `postgres://USER@HOST:PORT,…/DATABASE`.
 fn server_name(server: &tokio_postgres::Config) -> String {
-    let host = server.get_hosts().first().map(|host| match host {
-        tokio_postgres::config::Host::Tcp(name) => name.clone(),
-        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-    });
-    format!("postgres://{}/{}", host.unwrap_or_default(), server.get_dbname().unwrap_or_default())
+    let ports = server.get_ports();
+    let host = |(place, host): (usize, &tokio_postgres::config::Host)| {
+        let name = match host {
+            tokio_postgres::config::Host::Tcp(name) => name.clone(),
+            tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+        };
+        // One port is that of all hosts.
+        let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
+        format!("{name}:{port}")
+    };
+    let hosts: Vec<_> = server.get_hosts().iter().enumerate().map(host).collect();
+    let (user, database) = (server.get_user().unwrap_or_default(), server.get_dbname().unwrap_or_default());
+    format!("postgres://{user}@{}/{database}", hosts.join(","))
 }
 
 /// The providers' clients, in the order of the configuration.

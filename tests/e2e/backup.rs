@@ -252,6 +252,18 @@ async fn a_damaged_store_is_not_served_from_and_its_backup_is() {
 }
 
 #[tokio::test]
+async fn a_gateway_whose_store_is_gone_says_that_it_made_another() {
+    let mut scene = Scene::start("").await;
+    assert!(!scene.gateway.log().contains("new, empty store"));
+    scene.gateway.stop();
+    for more in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(scene.house.path(&format!("state/vestibule.db{more}")));
+    }
+    scene.gateway = Gateway::start(&scene.house);
+    assert!(scene.gateway.stop().contains("made a new, empty store at "));
+}
+
+#[tokio::test]
 async fn the_database_of_another_program_is_left_alone() {
     let mut scene = Scene::start("").await;
     scene.house.backup("backup.db");

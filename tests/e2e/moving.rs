@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use crate::common::postgres::Database;
+use crate::common::postgres::{Cluster, Database};
 use crate::common::{ALICE, BOB, Browser, Gateway, House, Scene, eventually};
 
 impl House {
@@ -212,4 +212,30 @@ async fn nothing_is_moved_over_an_installation_or_from_one_that_went_on() {
     let two = format!("sqlite:{}", scene.house.path("two.db").display());
     let usage = scene.house.command(&["store", "migrate", "--to", &two]);
     assert_eq!(usage.status.code(), Some(64));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_used_is_named_with_the_remedy() {
+    let mut scene = Scene::start("").await;
+    scene.gateway.stop();
+    let (database, house) = (Database::fresh(), &scene.house);
+    let _ = house.to_postgres(&database);
+    house.takes(&database);
+    let says = |text: &str| expect_failure(&house.command(&["user", "list"]), text);
+    let good = std::fs::read_to_string(&house.config).unwrap();
+    let line = |key: &str| good.lines().rfind(|line| line.starts_with(key)).unwrap().to_owned() + "\n";
+    let changed = |from: &str, to: &str| std::fs::write(&house.config, good.replace(from, to)).unwrap();
+
+    changed(&line("password = "), "");
+    says("name where our password is in store.password");
+    says(&format!("store {}: ", database.url()));
+    let with_system = good.replace(&database.url(), &format!("{}?sslmode=require", database.url()));
+    std::fs::write(&house.config, with_system.replace(&line("ca = "), "")).unwrap();
+    says("name the authority of the server's certificate in store.ca");
+    let plain = Cluster::without_tls().database();
+    changed(&database.url(), &plain.url());
+    says("set ssl = on at the server");
+    std::fs::write(&house.config, &good).unwrap();
+    database.sql(&format!("ALTER DATABASE {} OWNER TO postgres", database.sql("SELECT current_database()")));
+    says("the role must own the database");
 }
