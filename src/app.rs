@@ -118,7 +118,8 @@ impl State {
         let store = open(place, use_)?;
         if new && had_key {
             tracing::warn!(
-                "made a new, empty store at {}, although there is a master key already; if there was a store, restore it",
+                "made a new, empty store at {}, although there is a master key already; \
+                 if there was one, restore it",
                 name(place)
             );
         }
@@ -212,7 +213,7 @@ fn server_name(server: &tokio_postgres::Config) -> String {
             tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
         };
         // One port is that of all hosts.
-        let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
+        let port = ports.get(place).or_else(|| ports.first()).copied().unwrap_or(5432);
         format!("{name}:{port}")
     };
     let hosts: Vec<_> = server.get_hosts().iter().enumerate().map(host).collect();

@@ -71,7 +71,7 @@ enum Command {
     Restore(restore::Args),
     /// Look the store through, and move it to another database
     #[command(
-        after_help = "Example:\n  vestibule store migrate --to postgres://vestibule@db.example.com/vestibule --password-file /etc/vestibule/credentials/postgres-password"
+        after_help = "Example:\n  vestibule store migrate --to postgres://vestibule@db.example.com/vestibule --password-file /etc/vestibule/postgres-password"
     )]
     Store(store::Args),
     /// Tell which route and rule a request falls under, what is required of it, and why

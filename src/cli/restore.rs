@@ -7,9 +7,10 @@ use serde_json::json;
 use super::backup::connection;
 use super::{Common, Failure, output};
 use crate::access::keys;
-use crate::app::master;
+use crate::app::{StartError, master};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Place, Purpose, Settings};
+use crate::crypto::MasterKeyError;
 use crate::domain::time::Timestamp;
 use crate::store::{Kept, Restored, Restoring, Store};
 
@@ -53,7 +54,15 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             )));
         }
     };
-    let master = master(&settings, false)?;
+    let master = match master(&settings, false) {
+        Err(StartError::MasterKey(MasterKeyError::Lost { path })) if !store.exists() => {
+            return Err(Failure::Runtime(format!(
+                "{} is missing; put the copy of master.key that was kept with the backup there first",
+                path.display()
+            )));
+        }
+        master => master?,
+    };
     let now = SystemClock.now();
     let restored = Store::restore(&Restoring {
         backup: &args.file,

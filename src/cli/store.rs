@@ -1,6 +1,6 @@
 //! `vestibule store …`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
@@ -41,7 +41,7 @@ changed. The master key stays the same.
 Example:
   systemctl stop vestibule
   vestibule store migrate --from sqlite:/var/lib/vestibule/vestibule.db \\
-    --to postgres://vestibule@db.example.com/vestibule --password-file /etc/vestibule/credentials/postgres-password";
+    --to postgres://vestibule@db.example.com/vestibule --password-file /etc/vestibule/postgres-password";
 
 #[derive(Debug, clap::Args)]
 struct Migrate {
@@ -188,21 +188,29 @@ fn summary(moved: &[Moved], took: Duration) -> Result<(), Failure> {
     output::line(&format!("\n{all} rows moved and compared in {:.1} s", took.as_secs_f64()))
 }
 
+/// A file as whoever reads the configuration finds it, wherever they are.
+fn absolute(file: &Path) -> String {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string()
+}
+
 /// What the configuration says from now on.
 fn what_next(args: &Migrate, settings: &Settings, to: &Place) -> Result<(), Failure> {
     output::line("\nWrite this into the configuration, and start the gateway:\n\n[store]")?;
-    output::line(&format!("url = \"{}\"", args.to))?;
+    match to {
+        Place::Sqlite(file) => output::line(&format!("url = \"sqlite:{}\"", absolute(file)))?,
+        Place::Postgres(_) => output::line(&format!("url = \"{}\"", args.to))?,
+    }
     let own_key = matches!(settings.store.master_key, Ok(None));
     match to {
         Place::Postgres(_) => {
             if let Some(file) = &args.password_file {
-                output::line(&format!("password = {{ file = \"{}\" }}", file.display()))?;
+                output::line(&format!("password = {{ file = \"{}\" }}", absolute(file)))?;
             }
             if let Some(file) = &args.ca {
-                output::line(&format!("ca = \"{}\"", file.display()))?;
+                output::line(&format!("ca = \"{}\"", absolute(file)))?;
             }
             if own_key {
-                let key = master_key(settings);
+                let key = absolute(Path::new(&master_key(settings)));
                 output::line(&format!("master_key = {{ file = \"{key}\" }}"))?;
                 output::line(&format!("\nEach gateway on this database needs the key in {key}"))?;
             }

@@ -292,8 +292,8 @@ fn refuse_occupied(t: &mut dyn Transaction, dialect: Dialect) -> Result<(), Stor
             Dialect::Postgres => "empty the database (DROP DATABASE, CREATE DATABASE)",
         };
         return Err(StoreError::Unusable(format!(
-            "it holds an installation already, which was moved there {from} on {at}, whole; what was changed in the source since \
-             is not in it; to move again, {empty} first"
+            "it holds an installation already, which was moved there {from} on {at}, whole; what was changed in the \
+             source since is not in it; to move again, {empty} first"
         )));
     }
     for table in TABLES {

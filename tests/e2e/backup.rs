@@ -264,6 +264,22 @@ async fn a_gateway_whose_store_is_gone_says_that_it_made_another() {
 }
 
 #[tokio::test]
+async fn a_restore_on_a_new_machine_wants_the_master_key_first() {
+    let mut scene = Scene::start("").await;
+    scene.house.backup("backup.db");
+    scene.gateway.stop();
+    let (key, state) = (scene.house.path("master.key"), scene.house.path("state"));
+    std::fs::rename(state.join("master.key"), &key).unwrap();
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    expect_failure(&scene.house.restore("backup.db", &[]), "put the copy of master.key");
+    std::fs::rename(&key, state.join("master.key")).unwrap();
+    expect_success(&scene.house.restore("backup.db", &[]));
+    scene.gateway = Gateway::start(&scene.house);
+    assert!(scene.signed_in(ALICE).await.is_in().await);
+}
+
+#[tokio::test]
 async fn the_database_of_another_program_is_left_alone() {
     let mut scene = Scene::start("").await;
     scene.house.backup("backup.db");
