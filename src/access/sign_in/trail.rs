@@ -39,7 +39,8 @@ impl Trail {
     }
 }
 
-/// Writes down what happens while somebody signs in. What could not be written down is not told to them as having happened.
+/// Writes down what happens while somebody signs in. That they are in, or typed a wrong code, is not told to them unless it
+/// is written down.
 #[derive(Clone, Debug)]
 pub(super) struct Writer {
     audit: Audit,
