@@ -221,7 +221,8 @@ async fn keys_turn_and_sessions_go_on_through_restarts_but_nowhere_else() {
     std::fs::copy(house.path("state/master.key"), scene.house.path("state/master.key")).unwrap();
     let output = scene.house.command(&["serve"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && said.contains("do not open with master.key"), "{said}");
+    let named = format!("do not open with {}; put the key", scene.house.path("state/master.key").display());
+    assert!(output.status.code() == Some(1) && said.contains(&named), "{said}");
 }
 
 /// Uses a session every 200 ms until something is so, or the session is over; where it was sent then.
