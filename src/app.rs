@@ -25,7 +25,7 @@ use crate::access::sessions::Sessions;
 use crate::access::sign_in::{Parts, SignIn};
 use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Account, Listen, Place, Provider, Settings};
+use crate::config::{Account, Listen, Place, Provider, Settings, host_name};
 use crate::crypto::{MasterKey, MasterKeyError};
 use crate::gateway::{BackOffice, Front, Site};
 use crate::message::session_cookie::Names;
@@ -208,13 +208,9 @@ const REMEDIES: [(&str, &str); 6] = [
 fn server_name(server: &tokio_postgres::Config) -> String {
     let ports = server.get_ports();
     let host = |(place, host): (usize, &tokio_postgres::config::Host)| {
-        let name = match host {
-            tokio_postgres::config::Host::Tcp(name) => name.clone(),
-            tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-        };
         // One port is that of all hosts.
         let port = ports.get(place).or_else(|| ports.first()).copied().unwrap_or(5432);
-        format!("{name}:{port}")
+        format!("{}:{port}", host_name(host))
     };
     let hosts: Vec<_> = server.get_hosts().iter().enumerate().map(host).collect();
     let (user, database) = (server.get_user().unwrap_or_default(), server.get_dbname().unwrap_or_default());

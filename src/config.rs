@@ -26,7 +26,7 @@ pub use sections::{
     Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session, TlsFiles,
 };
 pub use spend::Spend;
-pub use store::{Place, Postgres, Reach, Store};
+pub use store::{Place, Postgres, Reach, Store, host_name};
 pub use upstream::{Balance, HealthCheck, Http1, ProxyProtocol, Trust, Upstream, Upstreams};
 
 use reader::Document;

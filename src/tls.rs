@@ -62,6 +62,7 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, TlsError> {
     };
     builder.with_client_auth_cert(chain, key).map_err(unusable)
 }
+
 /// The authorities of a file, and nobody else. An empty file must not mean that everybody is trusted, or that the
 /// system is asked instead.
 fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {

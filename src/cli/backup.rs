@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Common, Failure, output};
 use crate::app::master_key;
-use crate::config::{Place, Postgres, Purpose, Settings};
+use crate::config::{Place, Postgres, Purpose, Settings, host_name};
 use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
@@ -62,10 +62,7 @@ fn not_ours(server: &Postgres, file: &Path, key: &str) -> Failure {
 /// How the tools of PostgreSQL are told where to connect; they ask for the password.
 pub(super) fn connection(server: &Postgres) -> String {
     let server = &server.server;
-    let host = server.get_hosts().first().map(|host| match host {
-        tokio_postgres::config::Host::Tcp(name) => name.clone(),
-        tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-    });
+    let host = server.get_hosts().first().map(host_name);
     let port = server.get_ports().first().map_or_else(String::new, |port| format!(" --port={port}"));
     format!(
         "--host={}{port} --username={} --dbname={}",

@@ -48,6 +48,14 @@ pub struct Postgres {
     pub connections: usize,
 }
 
+/// A host of the URL as text: a name, an address or the directory of a socket.
+pub fn host_name(host: &Host) -> String {
+    match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    }
+}
+
 const CONNECTIONS: usize = 8;
 
 /// How a server that the configuration does not know is reached.
