@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::common::journey::GENEROUS;
-use crate::common::more::number;
+use crate::common::more::{expect_failure, expect_success, number};
 use crate::common::{ALICE, BOB, Browser, Gateway, House, Scene, eventually};
 
 impl House {
@@ -27,18 +27,6 @@ impl House {
         let names = list.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.contains(what)).collect()
     }
-}
-
-#[track_caller]
-fn expect_failure(output: &Output, text: &str) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && said.contains(text), "wanted {text:?}: {said}");
-}
-
-#[track_caller]
-fn expect_success(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// People who sign in one after the other until it is enough.

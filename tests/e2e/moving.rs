@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
+use crate::common::more::{expect_failure, expect_success};
 use crate::common::postgres::{Cluster, Database};
 use crate::common::{ALICE, BOB, Browser, Gateway, House, Scene, eventually};
 
@@ -37,18 +38,6 @@ impl House {
         );
         std::fs::write(&self.config, section).unwrap();
     }
-}
-
-#[track_caller]
-fn expect_failure(output: &Output, text: &str) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && said.contains(text), "wanted {text:?}: {said}");
-}
-
-#[track_caller]
-fn expect_success(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Kills a move once it has written more than so many rows; how many it had.

@@ -302,3 +302,17 @@ impl Demo {
         self.0.stop()
     }
 }
+
+/// A command failed as commands do, and said so.
+#[track_caller]
+pub fn expect_failure(output: &Output, text: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains(text), "wanted {text:?}: {said}");
+}
+
+/// A command did its work; what it printed.
+#[track_caller]
+pub fn expect_success(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
