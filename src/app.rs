@@ -1,8 +1,10 @@
 //! Wiring: the only room that knows every concrete type.
 
+mod arrangement;
 mod complaint;
 mod greeting;
 mod household;
+mod reload;
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -12,26 +14,22 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
+pub use self::reload::reload;
+
+use self::arrangement::{Arrangement, Foundation};
 use self::greeting::{greet_again, greet_all};
 use self::household::{Household, keep_house};
-use crate::access::keys::{Keys, KeysError};
+use crate::access::keys::KeysError;
 use crate::access::lines::Lines;
-use crate::access::sessions::Sessions;
-use crate::access::sign_in::{Parts, SignIn};
-use crate::audit::Audit;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::config::{Account, Listen, Place, Provider, Settings, host_name};
 use crate::crypto::{MasterKey, MasterKeyError};
-use crate::gateway::{BackOffice, Front, Site};
-use crate::message::session_cookie::Names;
-use crate::metrics::Metrics;
-use crate::pages::{Desk, Pages};
-use crate::proxy::{Applications, Proxy};
+use crate::pages::Desk;
 use crate::server::addresses::Addresses;
 use crate::server::{front, listener, observe, tls};
 use crate::store::{OpenError, Store, StoreError, Use};
@@ -85,6 +83,9 @@ pub enum StartError {
     /// Somebody else listens there, or it is not allowed.
     #[error("cannot listen on {0}: {1}; stop what listens there, or choose another address")]
     Listen(String, io::Error),
+    /// What was made of the configuration does not work.
+    #[error("{0}")]
+    Probe(String),
     /// No thread or runtime.
     #[error("the system gives no threads: {0}")]
     Threads(io::Error),
@@ -259,9 +260,63 @@ pub struct Gateway {
     /// Where it listens, as it turned out.
     pub addresses: Vec<String>,
     back_office: Runtime,
+    signals: Signals,
     fronts: Vec<thread::JoinHandle<io::Result<()>>>,
     drain: watch::Sender<bool>,
-    desk: Arc<Desk>,
+    foundation: Foundation,
+    /// What the configuration comes to.
+    current: Arrangement,
+    outlets: Outlets,
+}
+
+/// Whoever takes an arrangement over hears of it here.
+#[derive(Debug)]
+struct Outlets {
+    serving: watch::Sender<Arc<front::Serving>>,
+    observed: watch::Sender<Arc<observe::Observed>>,
+    desk: watch::Sender<Arc<Desk>>,
+}
+
+impl Outlets {
+    fn of(arrangement: &Arrangement) -> Self {
+        Self {
+            serving: watch::Sender::new(arrangement.serving.clone()),
+            observed: watch::Sender::new(arrangement.observed.clone()),
+            desk: watch::Sender::new(arrangement.desk.clone()),
+        }
+    }
+
+    fn take_over(&self, arrangement: &Arrangement) {
+        self.serving.send_replace(arrangement.serving.clone());
+        self.observed.send_replace(arrangement.observed.clone());
+        self.desk.send_replace(arrangement.desk.clone());
+    }
+}
+
+/// What the process was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// To end (SIGTERM, SIGINT).
+    End,
+    /// To read its configuration again (SIGHUP).
+    Reload,
+}
+
+#[derive(Debug)]
+struct Signals {
+    term: unix::Signal,
+    int: unix::Signal,
+    hup: unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            term: unix::signal(SignalKind::terminate())?,
+            int: unix::signal(SignalKind::interrupt())?,
+            hup: unix::signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 impl Gateway {
@@ -279,81 +334,64 @@ impl Gateway {
             .enable_all()
             .build()
             .map_err(StartError::Threads)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = state.store.clone();
-        let known_change = back_office.block_on(store.last_change()).map_err(KeysError::Store)?;
-        let keys = back_office.block_on(Keys::open(store.clone(), state.master.clone(), &*clock));
-        let keys = Arc::new(keys.map_err(|error| of_the_keys(settings, error))?);
-        let sessions = Arc::new(Sessions::new(store.clone(), settings.session, clock.clone()));
-        let failover = Arc::new(failover(settings, clock.clone())?);
-        let metrics = Metrics::new();
-        let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand);
-        let pages = Arc::new(pages.map_err(|error| StartError::Pages(error.to_string()))?);
-        let lines = lines(settings, &state)?;
-        let parts = Parts {
-            store: store.clone(),
-            failover: failover.clone(),
-            clock: clock.clone(),
-            keys: keys.clone(),
-            master: state.master,
-            audit: Audit::new(store.clone(), metrics.clone()),
-        };
-        let desk = Arc::new(Desk {
-            audit: parts.audit.clone(),
-            sign_in: SignIn::new(parts, lines, settings),
-            sessions: sessions.clone(),
-            pages: pages.clone(),
-            cookies: Names::new(settings.server.public_url.secure),
-            clock: clock.clone(),
-        });
-        let office = BackOffice::new(back_office.handle().clone(), desk.clone(), keys.clone());
-        let site = Arc::new(Site::new(settings, pages, clock.clone()));
-        let acceptor = settings.server.tls.as_ref().map(tls::acceptor).transpose()?;
-        let applications = Applications::new(&settings.routes, settings.server.max_connections)?;
+        // First of all: until somebody listens, a signal ends the process.
+        let signals = back_office.block_on(async { Signals::listen() }).map_err(StartError::Threads)?;
+        let known_change = back_office.block_on(state.store.last_change()).map_err(KeysError::Store)?;
+        let foundation = back_office.block_on(Foundation::lay(settings, state))?;
+        let current = Arrangement::first(settings, &foundation, back_office.handle())?;
         let (addresses, bound) = bind(settings)?;
-        let observed = observe::Observed {
-            store: store.clone(),
-            sessions: sessions.clone(),
-            audit: desk.audit.clone(),
-            failover: failover.clone(),
-            applications: applications.clone(),
-            metrics,
-            spend: settings.spend,
-            clock: clock.clone(),
-        };
-        observe(settings, &back_office, observed)?;
+        let outlets = Outlets::of(&current);
+        observe(settings, &back_office, outlets.observed.subscribe())?;
+        let failover = current.desk.sign_in.failover().clone();
         let silent = back_office.block_on(greet_all(&failover));
         back_office.spawn(greet_again(failover, silent));
-        let household =
-            Household { store, sessions, keys, desk: desk.clone(), clock: clock.clone(), known_change };
+        let household = Household {
+            store: foundation.store.clone(),
+            sessions: foundation.sessions.clone(),
+            keys: foundation.keys.clone(),
+            audit: foundation.audit.clone(),
+            desk: outlets.desk.subscribe(),
+            clock: foundation.clock.clone(),
+            known_change,
+        };
         keep_house(back_office.handle(), household, settings);
 
         let (drain, draining) = watch::channel(false);
         let terms = front::Terms {
-            site,
-            tls: acceptor,
+            serving: outlets.serving.subscribe(),
             connections: Arc::new(Semaphore::new(settings.server.max_connections)),
             drain: draining,
             drain_timeout: settings.server.drain_timeout,
-            idle_timeout: settings.server.idle_timeout,
             proxy_protocol: settings.server.proxy_protocol,
             addresses: Arc::new(Addresses::new(settings.server.max_connections_per_address)),
             offenders: Arc::default(),
         };
-        if applications.are_checked() {
-            check_upstreams(applications.clone(), terms.drain.clone()).map_err(StartError::Threads)?;
-        }
-        let fronts = fronts(&applications, bound, &terms, &office, &clock).map_err(StartError::Threads)?;
-        Ok(Self { addresses, back_office, fronts, drain, desk })
+        check_upstreams(terms.serving.clone(), terms.drain.clone()).map_err(StartError::Threads)?;
+        let fronts = fronts(bound, &terms).map_err(StartError::Threads)?;
+        Ok(Self { addresses, back_office, signals, fronts, drain, foundation, current, outlets })
     }
 
-    /// Waits until the process is asked to end (SIGTERM, SIGINT).
-    pub fn wait(&self) -> io::Result<()> {
+    /// Waits until the process is asked for something.
+    pub fn wait(&mut self) -> Signal {
+        let Signals { term, int, hup } = &mut self.signals;
         self.back_office.block_on(async {
-            let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-            Ok(())
+            tokio::select! {
+                biased;
+                _ = term.recv() => Signal::End,
+                _ = int.recv() => Signal::End,
+                _ = hup.recv() => Signal::Reload,
+            }
         })
+    }
+
+    /// Goes over to another configuration, or stays with the one it has. What cannot be changed while it runs must be
+    /// as it was.
+    fn take_over(&mut self, settings: &Settings) -> Result<(), StartError> {
+        let next = self.current.next(settings, &self.foundation)?;
+        self.back_office.block_on(next.probe()).map_err(StartError::Probe)?;
+        self.outlets.take_over(&next);
+        self.current = next;
+        Ok(())
     }
 
     /// Finishes what is under way, writes down what is only in memory, and stops.
@@ -367,8 +405,8 @@ impl Gateway {
             }
         }
         let write_down = async {
-            self.desk.sessions.catch_up().await?;
-            self.desk.audit.catch_up().await
+            self.foundation.sessions.catch_up().await?;
+            self.foundation.audit.catch_up().await
         };
         match self.back_office.block_on(async { timeout(LAST_WORDS, write_down).await }) {
             Ok(Ok(())) => {}
@@ -377,46 +415,43 @@ impl Gateway {
                 tracing::warn!("what is only in memory could not be written down: the store gives no answer")
             }
         }
-        for session in self.desk.sessions.unrecorded() {
+        for session in self.foundation.sessions.unrecorded() {
             tracing::error!(%session, "a session that was signed out will come back with the store; revoke it");
         }
         self.back_office.shutdown_timeout(Duration::from_secs(5));
     }
 }
 
-/// A thread that checks upstreams until the gateway stops.
-fn check_upstreams(applications: Applications, mut drain: watch::Receiver<bool>) -> io::Result<()> {
+/// A thread that checks upstreams until the gateway stops; which ones changes with the configuration.
+fn check_upstreams(
+    mut serving: watch::Receiver<Arc<front::Serving>>,
+    mut drain: watch::Receiver<bool>,
+) -> io::Result<()> {
     let runtime =
         Builder::new_current_thread().enable_all().max_blocking_threads(front::RESOLVERS).build()?;
-    let check = move || {
-        LocalSet::new().block_on(&runtime, async {
+    let check = async move {
+        loop {
+            let applications = serving.borrow_and_update().generation.applications.clone();
             tokio::select! {
-                () = applications.check() => {}
-                _ = drain.wait_for(|drain| *drain) => {}
+                // Where nothing is checked, nothing is to be done until that changes.
+                () = async { applications.check().await; std::future::pending().await } => {}
+                changed = serving.changed() => if changed.is_err() { return },
+                _ = drain.wait_for(|drain| *drain) => return,
             }
-        });
+        }
     };
+    let check = move || LocalSet::new().block_on(&runtime, check);
     thread::Builder::new().name("checks".to_owned()).spawn(check).map(drop)
 }
 
 /// A thread of the front for each set of listeners.
 fn fronts(
-    applications: &Applications,
     bound: Vec<Vec<listener::Bound>>,
     terms: &front::Terms,
-    office: &BackOffice,
-    clock: &Arc<dyn Clock>,
 ) -> io::Result<Vec<thread::JoinHandle<io::Result<()>>>> {
     let spawn = |(number, bound): (usize, Vec<listener::Bound>)| {
-        let (applications, terms, office, clock) =
-            (applications.clone(), terms.clone(), office.clone(), clock.clone());
-        let serve = move || {
-            let make = || {
-                let proxy = Proxy::new(&applications, terms.site.cookies, clock);
-                Front::new(terms.site.clone(), proxy, office)
-            };
-            front::run(bound, make, &terms)
-        };
+        let terms = terms.clone();
+        let serve = move || front::run(bound, &terms);
         thread::Builder::new().name(format!("front-{number}")).spawn(serve)
     };
     bound.into_iter().enumerate().map(spawn).collect()
@@ -451,7 +486,7 @@ fn only_v6(settings: &Settings, listen: &Listen) -> bool {
 fn observe(
     settings: &Settings,
     back_office: &Runtime,
-    observed: observe::Observed,
+    observed: watch::Receiver<Arc<observe::Observed>>,
 ) -> Result<(), StartError> {
     let address = settings.observe.listen;
     match back_office.block_on(tokio::net::TcpListener::bind(address)) {

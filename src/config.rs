@@ -2,6 +2,7 @@
 
 mod forward_auth;
 mod lookup;
+mod outline;
 mod provider;
 mod reader;
 mod route;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use forward_auth::{Dialect, ForwardAuth};
 pub use lookup::{Lookup, OnFailure};
+pub use outline::{Difference, Outline};
 pub use provider::{Account, Credentials, Provider, Twilio, Vonage, VonageCredentials, VonageV1};
 pub use reader::Problem;
 pub use route::Route;
@@ -60,6 +62,15 @@ pub struct Settings {
     pub log: Log,
 }
 
+/// A configuration, and the file it was read from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub settings: Settings,
+    /// Its keys and values.
+    pub outline: Outline,
+}
+
 /// Every problem of one file.
 #[derive(Debug)]
 pub struct Problems {
@@ -94,13 +105,7 @@ pub enum Purpose {
 impl Settings {
     /// Reads a file.
     pub fn load(file: &Path, purpose: Purpose) -> Result<Self, Problems> {
-        let text = std::fs::read_to_string(file).map_err(|error| Problems {
-            file: file.to_owned(),
-            list: vec![Problem::of_file(&format!(
-                "cannot be read: {error}; give this user the right to read it, or name another file with --config"
-            ))],
-        })?;
-        Self::parse(&text, purpose).map_err(|list| Problems { file: file.to_owned(), list })
+        Loaded::load(file, purpose).map(|loaded| loaded.settings)
     }
 
     /// Reads the text of a file.
@@ -108,6 +113,21 @@ impl Settings {
         let document = Document::parse(text, purpose)?;
         let settings = read(&document);
         document.into_result(settings)
+    }
+}
+
+impl Loaded {
+    /// Reads a file.
+    pub fn load(file: &Path, purpose: Purpose) -> Result<Self, Problems> {
+        let text = std::fs::read_to_string(file).map_err(|error| Problems {
+            file: file.to_owned(),
+            list: vec![Problem::of_file(&format!(
+                "cannot be read: {error}; give this user the right to read it, or name another file with --config"
+            ))],
+        })?;
+        let settings = Settings::parse(&text, purpose);
+        let settings = settings.map_err(|list| Problems { file: file.to_owned(), list })?;
+        Ok(Self { settings, outline: Outline::of(&text) })
     }
 }
 

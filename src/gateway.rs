@@ -1,10 +1,12 @@
 //! READ FIRST: request → decision → our own pages, the challenge, or the application → reply.
 //!
-//! One [`Front`] serves the connections of one thread and shares nothing with the others but immutable settings.
+//! One [`Front`] serves the connections of one thread and shares nothing with the others but one immutable
+//! [`Generation`]; a reload puts the next one in its place.
 //! A request with a known session waits for nothing here; what is rare and slow is asked of the [`BackOffice`].
 
 mod back_office;
 mod forward_auth;
+mod generation;
 mod reply;
 mod sessions;
 pub mod target;
@@ -21,6 +23,7 @@ use hyper::{HeaderMap, Request, Response};
 use ipnet::IpNet;
 
 pub use back_office::BackOffice;
+pub use generation::Generation;
 
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -84,32 +87,49 @@ pub struct Peer {
     /// Its connection; a tunnel keeps that for as long as it lasts.
     connection: Rc<ClientConnection>,
     address: IpAddr,
-    /// It came by a Unix socket; the address is this machine's then.
-    unix: bool,
-    trusted: bool,
+    kind: PeerKind,
     chain: HeaderValue,
+}
+
+/// What may be believed of what a peer writes about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PeerKind {
+    /// What its address allows.
+    Network,
+    /// It came by a Unix socket: a proxy on this machine. The address is this machine's then.
+    Unix,
+    /// Nothing.
+    Unnamed,
 }
 
 impl Peer {
     /// A peer, trusted when it is one of our proxies. What its connection is to hold is let go when that has ended.
-    pub fn new(address: IpAddr, site: &Site, held: Rc<dyn fmt::Debug>) -> Self {
+    pub fn new(address: IpAddr, held: Rc<dyn fmt::Debug>) -> Self {
         let address = address.to_canonical();
-        let trusted = client_address::is_trusted(address, &site.trusted_proxies);
         let connection = Rc::new(ClientConnection::new(held));
-        Self { connection, address, unix: false, trusted, chain: chain_field(&[address]) }
+        Self { connection, address, kind: PeerKind::Network, chain: chain_field(&[address]) }
     }
 
     /// The same, of whom a proxy before it said that it cannot name its client: nothing that the client writes about
     /// itself is believed.
     pub fn unnamed(self) -> Self {
-        Self { trusted: false, unix: false, ..self }
+        Self { kind: PeerKind::Unnamed, ..self }
     }
 
     /// A peer on a Unix socket: a proxy on this machine.
     pub fn local(held: Rc<dyn fmt::Debug>) -> Self {
         let address = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
         let connection = Rc::new(ClientConnection::new(held));
-        Self { connection, address, unix: true, trusted: true, chain: chain_field(&[address]) }
+        Self { connection, address, kind: PeerKind::Unix, chain: chain_field(&[address]) }
+    }
+
+    /// Whether what it writes about its clients is believed. Asked anew for each request: a reload may have changed it.
+    fn is_trusted(&self, trusted_proxies: &[IpNet]) -> bool {
+        match self.kind {
+            PeerKind::Network => client_address::is_trusted(self.address, trusted_proxies),
+            PeerKind::Unix => true,
+            PeerKind::Unnamed => false,
+        }
     }
 }
 
@@ -125,15 +145,30 @@ struct Way {
 #[derive(Debug)]
 pub struct Front {
     site: Arc<Site>,
-    sessions: KnownSessions,
+    sessions: Rc<KnownSessions>,
     proxy: Proxy,
     office: BackOffice,
 }
 
 impl Front {
     /// A gateway for one thread.
-    pub fn new(site: Arc<Site>, proxy: Proxy, office: BackOffice) -> Self {
-        Self { site, sessions: KnownSessions::default(), proxy, office }
+    pub fn new(generation: &Generation) -> Self {
+        let Generation { site, applications, office } = generation.clone();
+        let proxy = Proxy::new(&applications, site.cookies, site.clock.clone());
+        Self { site, sessions: Rc::default(), proxy, office }
+    }
+
+    /// What serves the thread's next requests once the configuration has changed. Sessions that it knows, and
+    /// connections to applications that stay as they were, go on.
+    pub fn next(&self, generation: &Generation) -> Self {
+        let Generation { site, applications, office } = generation.clone();
+        let proxy = self.proxy.next(&applications, site.cookies);
+        Self { site, sessions: self.sessions.clone(), proxy, office }
+    }
+
+    /// What all threads share.
+    pub const fn site(&self) -> &Arc<Site> {
+        &self.site
     }
 
     /// Answers a request. Every way out of here is an answer.
@@ -273,7 +308,7 @@ impl Front {
 
     /// Which way the request came.
     fn way(&self, request: &Request<Incoming>, peer: &Peer) -> Way {
-        if !peer.trusted {
+        if !peer.is_trusted(&self.site.trusted_proxies) {
             return Way { client: peer.address, chain: peer.chain.clone() };
         }
         let chain = client_address::chain(request.headers(), peer.address, &self.site.trusted_proxies);

@@ -210,7 +210,7 @@ struct Exchange {
 pub struct Proxy {
     applications: Applications,
     /// One for each of them.
-    pools: Vec<Pools>,
+    pools: Vec<Rc<Pools>>,
     cookies: Names,
     clock: Rc<Arc<dyn Clock>>,
 }
@@ -218,13 +218,28 @@ pub struct Proxy {
 impl Proxy {
     /// A way to these applications. Opens no connection.
     pub fn new(applications: &Applications, cookies: Names, clock: Arc<dyn Clock>) -> Self {
-        let pools = applications.0.iter().map(Pools::new).collect();
+        let pools = applications.0.iter().map(|application| Rc::new(Pools::new(application))).collect();
         Self { pools, applications: applications.clone(), cookies, clock: Rc::new(clock) }
+    }
+
+    /// The way to these from now on. Connections to those that stay as they were are kept.
+    pub fn next(&self, applications: &Applications, cookies: Names) -> Self {
+        let kept = |application| {
+            let place = self.applications.0.iter().position(|known| Arc::ptr_eq(known, application))?;
+            Some(self.pools[place].clone())
+        };
+        let pools = applications.0.iter().map(|one| kept(one).unwrap_or_else(|| Rc::new(Pools::new(one))));
+        Self {
+            pools: pools.collect(),
+            applications: applications.clone(),
+            cookies,
+            clock: self.clock.clone(),
+        }
     }
 
     /// Closes connections that nobody has used for a while.
     pub fn tidy(&self) {
-        self.pools.iter().for_each(Pools::tidy);
+        self.pools.iter().for_each(|pools| pools.tidy());
     }
 
     /// Sends a permitted request on and gives its answer, its body still streaming.

@@ -79,6 +79,7 @@ impl World {
         let sessions = Arc::new(Sessions::new(store.clone(), settings.session, clock.clone()));
         let failover = Arc::new(app::failover(&settings, clock.clone()).unwrap());
         let lines = app::lines(&settings, &State { store: store.clone(), master: master.clone() }).unwrap();
+        let lines = Arc::new(lines);
         let parts = Parts {
             store: store.clone(),
             failover: failover.clone(),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -13,6 +14,7 @@ use crate::domain::limits::Rate;
 /// Counts by address, IPv6 by /64: whoever has one address there has them all.
 #[derive(Debug)]
 pub struct Addresses {
+    rate: Rate,
     limiter: DefaultKeyedRateLimiter<IpAddr>,
 }
 
@@ -27,7 +29,12 @@ impl Addresses {
         let burst = NonZeroU32::new(rate.count()).unwrap_or(NonZeroU32::MIN);
         let quota =
             Quota::with_period(rate.period() / burst.get()).unwrap_or_else(|| Quota::per_second(burst));
-        Self { limiter: RateLimiter::keyed(quota.allow_burst(burst)) }
+        Self { rate, limiter: RateLimiter::keyed(quota.allow_burst(burst)) }
+    }
+
+    /// The same by another rate. What was counted stays as long as the rate does.
+    pub fn next(self: &Arc<Self>, rate: Rate) -> Arc<Self> {
+        if rate == self.rate { self.clone() } else { Arc::new(Self::new(rate)) }
     }
 
     /// Spends one; `Err` is how long to wait.

@@ -68,6 +68,11 @@ impl Lines {
         Self { store, master, lookup, pace: Pace::default(), fails: AtomicBool::default() }
     }
 
+    /// Whether they are asked about as these settings say.
+    pub fn follow(&self, settings: Option<&config::Lookup>) -> bool {
+        self.lookup.as_ref().map(|(_, settings)| settings) == settings
+    }
+
     /// The channel for a code to this number, where `channel` was asked for.
     pub async fn judge(
         &self,

@@ -51,18 +51,18 @@ pub struct SignIn {
     guard: Arc<SpendGuard>,
     providers: Arc<Providers>,
     sender: Arc<Sender>,
-    pending: Pending,
+    pending: Arc<Pending>,
     challenge: config::Challenge,
     limits: config::Limits,
     session: config::Session,
-    starts: Addresses,
-    checks: Addresses,
+    starts: Arc<Addresses>,
+    checks: Arc<Addresses>,
     /// How often a refused address is written down.
-    noted: Addresses,
+    noted: Arc<Addresses>,
 }
 
 /// What signing in is made of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Parts {
     /// Remembers.
     pub store: Store,
@@ -78,6 +78,16 @@ pub struct Parts {
     pub audit: Audit,
 }
 
+/// What a change of the configuration does not make it forget.
+struct Memory {
+    guard: SpendGuard,
+    providers: Arc<Providers>,
+    pending: Arc<Pending>,
+    starts: Arc<Addresses>,
+    checks: Arc<Addresses>,
+    noted: Arc<Addresses>,
+}
+
 /// Somebody is in.
 #[derive(Debug)]
 pub struct SignedIn {
@@ -91,10 +101,36 @@ pub struct SignedIn {
 
 impl SignIn {
     /// Signing in under these settings.
-    pub fn new(parts: Parts, lines: Lines, settings: &config::Settings) -> Self {
+    pub fn new(parts: Parts, lines: Arc<Lines>, settings: &config::Settings) -> Self {
+        let guard = SpendGuard::new(parts.store.clone(), parts.master.clone(), settings.spend);
+        let memory = Memory {
+            guard,
+            providers: Arc::new(Providers::new(parts.failover.clone())),
+            pending: Arc::default(),
+            starts: Arc::new(Addresses::new(settings.limits.starts_per_address)),
+            checks: Arc::new(Addresses::new(settings.limits.checks_per_address)),
+            noted: Arc::new(Addresses::new(NOTED)),
+        };
+        Self::with_memory(memory, parts, lines, settings)
+    }
+
+    /// Signing in under other settings. What was counted, and who waits for a message, stays as it is.
+    pub fn next(&self, failover: Arc<Failover>, lines: Arc<Lines>, settings: &config::Settings) -> Self {
+        let memory = Memory {
+            guard: self.guard.next(settings.spend),
+            providers: Providers::next(&self.providers, &failover),
+            pending: self.pending.clone(),
+            starts: self.starts.next(settings.limits.starts_per_address),
+            checks: self.checks.next(settings.limits.checks_per_address),
+            noted: self.noted.clone(),
+        };
+        Self::with_memory(memory, Parts { failover, ..self.parts.clone() }, lines, settings)
+    }
+
+    fn with_memory(memory: Memory, parts: Parts, lines: Arc<Lines>, settings: &config::Settings) -> Self {
+        let Memory { guard, providers, pending, starts, checks, noted } = memory;
         let writer = Writer::new(parts.audit.clone(), parts.clock.clone());
-        let guard = Arc::new(SpendGuard::new(parts.store.clone(), parts.master.clone(), settings.spend));
-        let providers = Arc::new(Providers::new(parts.failover.clone()));
+        let guard = Arc::new(guard);
         let sender = Sender {
             store: parts.store.clone(),
             providers: providers.clone(),
@@ -108,15 +144,25 @@ impl SignIn {
             guard,
             providers,
             sender: Arc::new(sender),
-            pending: Pending::default(),
+            pending,
             challenge: settings.challenge.clone(),
             limits: settings.limits,
             session: settings.session,
-            starts: Addresses::new(settings.limits.starts_per_address),
-            checks: Addresses::new(settings.limits.checks_per_address),
-            noted: Addresses::new(NOTED),
+            starts,
+            checks,
+            noted,
             parts,
         }
+    }
+
+    /// What is known of lines, and who is asked about them.
+    pub fn lines(&self) -> &Arc<Lines> {
+        &self.sender.lines
+    }
+
+    /// Who sends codes.
+    pub fn failover(&self) -> &Arc<Failover> {
+        &self.parts.failover
     }
 
     /// The ways a code of a challenge can be sent, the usual one first.

@@ -22,6 +22,12 @@ pub struct SpendGuard {
     store: Store,
     master: Arc<MasterKey>,
     settings: config::Spend,
+    memory: Arc<Memory>,
+}
+
+/// What it has seen; another configuration does not make it forget.
+#[derive(Debug, Default)]
+struct Memory {
     /// What each client network typed last.
     sequences: Mutex<HashMap<IpAddr, (Sequence, Instant)>>,
     /// When each guard was last told aloud.
@@ -38,13 +44,19 @@ const ALARM_EVERY: Duration = Duration::from_secs(60);
 impl SpendGuard {
     /// A guard under these settings.
     pub fn new(store: Store, master: Arc<MasterKey>, settings: config::Spend) -> Self {
-        Self { store, master, settings, sequences: Mutex::default(), alarms: Mutex::default() }
+        Self { store, master, settings, memory: Arc::default() }
+    }
+
+    /// The same guard under other settings.
+    pub fn next(&self, settings: config::Spend) -> Self {
+        let Self { store, master, memory, .. } = self;
+        Self { store: store.clone(), master: master.clone(), settings, memory: memory.clone() }
     }
 
     /// Notes a number that was typed, whoever's it is, and stops who types one after the other.
     pub fn watch(&self, client: IpAddr, number: &PhoneNumber) -> Result<(), Stop> {
         let client = network(client);
-        let mut sequences = self.sequences.lock().expect("nobody panics while holding it");
+        let mut sequences = self.memory.sequences.lock().expect("nobody panics while holding it");
         let known = sequences.get(&client).filter(|(_, at)| at.elapsed() < SEQUENCE_LASTS);
         let sequence = match known {
             // Who was stopped stays so until the hour is over, whatever they type.
@@ -68,7 +80,7 @@ impl SpendGuard {
 
     /// Somebody there proved their phone: whoever tests new accounts one after the other is no thief of numbers.
     pub fn proved(&self, client: IpAddr) {
-        self.sequences.lock().expect("nobody panics while holding it").remove(&network(client));
+        self.memory.sequences.lock().expect("nobody panics while holding it").remove(&network(client));
     }
 
     /// Counts a message before it is sent. A stranger's (without a number to send to) is judged like everybody's.
@@ -106,7 +118,7 @@ impl SpendGuard {
 
     /// Whether a guard that stops somebody now is to be told aloud, or was a moment ago.
     pub fn alarm(&self, guard: Guard) -> bool {
-        let mut alarms = self.alarms.lock().expect("nobody panics while holding it");
+        let mut alarms = self.memory.alarms.lock().expect("nobody panics while holding it");
         if alarms.get(&guard).is_some_and(|at| at.elapsed() < ALARM_EVERY) {
             return false;
         }
@@ -116,7 +128,7 @@ impl SpendGuard {
 
     /// Forgets what was typed long ago.
     pub fn tidy(&self) {
-        let mut sequences = self.sequences.lock().expect("nobody panics while holding it");
+        let mut sequences = self.memory.sequences.lock().expect("nobody panics while holding it");
         sequences.retain(|_, (_, at)| at.elapsed() < SEQUENCE_LASTS);
         sequences.shrink_to_fit();
     }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, timeout};
 
 use super::complaint::Complaint;
 use crate::access::keys::Keys;
 use crate::access::outage::Outage;
 use crate::access::sessions::{Sessions, write_every};
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::pages::Desk;
@@ -33,19 +35,22 @@ pub(super) struct Household {
     pub(super) store: Store,
     pub(super) sessions: Arc<Sessions>,
     pub(super) keys: Arc<Keys>,
-    pub(super) desk: Arc<Desk>,
+    pub(super) audit: Audit,
+    /// It changes with the configuration.
+    pub(super) desk: watch::Receiver<Arc<Desk>>,
     pub(super) clock: Arc<dyn Clock>,
     /// The newest change before any session was in use.
     pub(super) known_change: i64,
 }
 
 pub(super) fn keep_house(office: &Handle, household: Household, settings: &Settings) {
-    let Household { store, sessions, keys, desk, clock, known_change } = household;
-    let listener = Listener { store: store.clone(), desk: desk.clone(), keys, known: known_change };
+    let Household { store, sessions, keys, audit, desk, clock, known_change } = household;
+    let trail = Trail { sessions: sessions.clone(), audit };
+    let listener = Listener { store: store.clone(), trail: trail.clone(), keys, known: known_change };
     office.spawn(listener.listen());
     office.spawn(keep_grace(sessions.clone()));
     office.spawn(settle(sessions.clone()));
-    office.spawn(catch_up(desk.clone()));
+    office.spawn(catch_up(trail));
     office.spawn(release(desk.clone()));
     office.spawn(tidy(desk, clock.clone(), write_every(settings.session.idle_timeout)));
     office.spawn(purge_audit(store.clone(), sessions.clone(), clock.clone(), settings.store.keep_audit));
@@ -61,9 +66,27 @@ fn every(period: Duration) -> Interval {
 /// Reads on from the last change it knows of. A store that fails is asked again: nothing is missed meanwhile.
 struct Listener {
     store: Store,
-    desk: Arc<Desk>,
+    trail: Trail,
     keys: Arc<Keys>,
     known: i64,
+}
+
+/// What the store is offered again when it did not take it.
+#[derive(Clone)]
+struct Trail {
+    sessions: Arc<Sessions>,
+    audit: Audit,
+}
+
+impl Trail {
+    fn is_behind(&self) -> bool {
+        self.sessions.is_behind() || self.audit.is_behind()
+    }
+
+    async fn offer(&self) -> Result<(), StoreError> {
+        self.sessions.catch_up().await?;
+        self.audit.catch_up().await
+    }
 }
 
 impl Listener {
@@ -79,7 +102,7 @@ impl Listener {
 
     /// Hears of all that changed; whether the keys did.
     async fn hear(&mut self) -> bool {
-        let sessions = self.desk.sessions.clone();
+        let sessions = self.trail.sessions.clone();
         let outage = sessions.outage();
         let mut keys_changed = false;
         loop {
@@ -124,16 +147,10 @@ impl Listener {
     /// Writes down who signed out meanwhile, and what was used, before another gateway takes somebody for idle. Beside
     /// the listening, which waits for no writer.
     fn catch_up(&self) {
-        let desk = self.desk.clone();
+        let trail = self.trail.clone();
         // What is not taken now is offered again soon, and told then.
-        tokio::spawn(async move { offer(&desk).await });
+        tokio::spawn(async move { trail.offer().await });
     }
-}
-
-/// Offers the store what it did not take before.
-async fn offer(desk: &Desk) -> Result<(), StoreError> {
-    desk.sessions.catch_up().await?;
-    desk.audit.catch_up().await
 }
 
 /// Whether the keys were read.
@@ -161,34 +178,35 @@ async fn settle(sessions: Arc<Sessions>) {
     }
 }
 
-async fn catch_up(desk: Arc<Desk>) {
+async fn catch_up(trail: Trail) {
     let mut ticks = every(CATCH_UP_EVERY);
     let mut complaint = Complaint::about("what happened cannot be written down in the store");
     loop {
         ticks.tick().await;
-        let is_behind = desk.sessions.is_behind() || desk.audit.is_behind();
-        if is_behind && !desk.sessions.outage().is_away() {
-            complaint.tell(&offer(&desk).await);
+        if trail.is_behind() && !trail.sessions.outage().is_away() {
+            complaint.tell(&trail.offer().await);
         }
     }
 }
 
-async fn release(desk: Arc<Desk>) {
+async fn release(desk: watch::Receiver<Arc<Desk>>) {
     let mut ticks = every(RELEASE_EVERY);
     let mut complaint = Complaint::about("codes that nobody typed cannot be looked for");
     loop {
         ticks.tick().await;
+        let desk = desk.borrow().clone();
         if !desk.sessions.outage().is_away() {
             complaint.tell(&desk.sign_in.release_abandoned().await);
         }
     }
 }
 
-async fn tidy(desk: Arc<Desk>, clock: Arc<dyn Clock>, period: Duration) {
+async fn tidy(desk: watch::Receiver<Arc<Desk>>, clock: Arc<dyn Clock>, period: Duration) {
     let mut ticks = every(period);
     let mut complaint = Complaint::about("the last use of sessions cannot be written down");
     loop {
         ticks.tick().await;
+        let desk = desk.borrow().clone();
         desk.sign_in.tidy();
         complaint.tell(&desk.sessions.tidy(clock.now()).await);
     }

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::output::{broken, stdout};
 use super::{Failure, serve};
-use crate::app::{Gateway, State};
+use crate::app::{Gateway, Signal, State};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Purpose, Settings};
 use crate::crypto;
@@ -36,10 +36,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     serve::start_log(&settings.log)?;
     let state = State::open_for(&settings, Use::Serve)?;
     runtime.block_on(add_user(&state))?;
-    let gateway = Gateway::start_on(&settings, state)?;
+    let mut gateway = Gateway::start_on(&settings, state)?;
     let address = gateway.addresses.first().map_or("", String::as_str);
     greet(address).map_err(|error| broken(&error))?;
-    gateway.wait().map_err(|error| Failure::Runtime(error.to_string()))?;
+    // There is no file to read again.
+    while gateway.wait() == Signal::Reload {}
     gateway.stop();
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `vestibule serve`
 
+use std::path::Path;
+
 use sd_notify::NotifyState;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
@@ -7,22 +9,48 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Config, Failure};
-use crate::app::Gateway;
-use crate::config::{Log, LogFormat, Purpose, Settings};
+use crate::app::{Gateway, Signal, reload};
+use crate::config::{Loaded, Log, LogFormat, Purpose};
 
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
-    let settings = Settings::load(&config.config, Purpose::Serve)?;
-    start_log(&settings.log)?;
-    let gateway = Gateway::start(&settings)?;
+    let mut running = Loaded::load(&config.config, Purpose::Serve)?;
+    start_log(&running.settings.log)?;
+    let mut gateway = Gateway::start(&running.settings)?;
     for address in &gateway.addresses {
         tracing::info!(address, "listening");
     }
     tell(&[NotifyState::Ready]);
-    gateway.wait().map_err(|error| Failure::Runtime(error.to_string()))?;
+    while gateway.wait() == Signal::Reload {
+        reload_from(&config.config, &mut gateway, &mut running);
+    }
     tracing::info!("stopping: finishing what is under way");
     tell(&[NotifyState::Stopping]);
     gateway.stop();
     Ok(())
+}
+
+/// Reads the configuration again, and tells the log what came of it.
+fn reload_from(file: &Path, gateway: &mut Gateway, running: &mut Loaded) {
+    match reload(gateway, running, file) {
+        Ok(reloaded) => {
+            for difference in &reloaded.changed {
+                tracing::info!(%difference, "changed");
+            }
+            for difference in &reloaded.waiting {
+                tracing::warn!(%difference, "changes with the next start only: systemctl restart vestibule");
+            }
+            let (changed, waiting) = (reloaded.changed.len(), reloaded.waiting.len());
+            tracing::info!(
+                configuration = running.outline.hash(),
+                changed,
+                waiting,
+                "the configuration was reloaded"
+            );
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration was not reloaded; the gateway goes on with the one it has");
+        }
+    }
 }
 
 /// The service manager, when there is one.

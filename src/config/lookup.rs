@@ -7,7 +7,7 @@ use super::reader::{Section, boolean};
 use super::values::{duration, one_of, timeout};
 
 /// `[lookup]`: Twilio Lookup v2.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Lookup {
     /// Without `/v2` and without a slash at its end.
     pub base_url: String,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use toml::de::DeValue;
 
 use super::reader::{Section, integer};
@@ -11,7 +11,7 @@ use super::values::{one_of, timeout};
 use crate::domain::channel::Channel;
 
 /// Who sends codes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
     /// What it is called in store, log and audit trail.
     pub name: String,
@@ -31,7 +31,7 @@ impl Provider {
 }
 
 /// An account at a provider.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Account {
     /// Twilio Verify v2.
     Twilio(Twilio),
@@ -42,7 +42,7 @@ pub enum Account {
 }
 
 /// An account at Twilio.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Twilio {
     /// Without `/v2` and without a slash at its end.
     pub base_url: String,
@@ -55,7 +55,7 @@ pub struct Twilio {
 }
 
 /// An account at Vonage, for Verify v2.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Vonage {
     /// Without a slash at its end.
     pub base_url: String,
@@ -84,7 +84,7 @@ pub enum VonageCredentials {
 }
 
 /// An account at Vonage, for Verify v1.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VonageV1 {
     /// Without a slash at its end.
     pub base_url: String,
@@ -103,6 +103,26 @@ pub struct Credentials {
     pub user: String,
     /// The token or the key's secret.
     pub secret: SecretString,
+}
+
+/// Nobody can try secrets here: both are ours.
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        self.user == other.user && self.secret.expose_secret() == other.secret.expose_secret()
+    }
+}
+
+impl PartialEq for VonageCredentials {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Key(one), Self::Key(other)) => one == other,
+            (
+                Self::Application { id, private_key },
+                Self::Application { id: other_id, private_key: other_key },
+            ) => id == other_id && private_key.expose_secret() == other_key.expose_secret(),
+            (Self::Key(_), Self::Application { .. }) | (Self::Application { .. }, Self::Key(_)) => false,
+        }
+    }
 }
 
 pub(super) fn providers(top: &Section<'_>) -> Option<Vec<Provider>> {

@@ -14,7 +14,7 @@ use crate::message::rewrite::Origin;
 use crate::message::{authority, identity, trailers};
 
 /// One application.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The host people type, lower case, without port.
     pub host: String,

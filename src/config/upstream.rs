@@ -14,7 +14,7 @@ use super::sections::{Listen, TlsFiles};
 use super::values::{duration, one_of, size};
 
 /// Where an application runs, and how it is spoken to there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstreams {
     /// The addresses; taken in turn. None where nothing is sent on.
     pub list: Vec<Upstream>,
@@ -45,6 +45,11 @@ pub struct Upstreams {
 }
 
 impl Upstreams {
+    /// Whether files that they name say how they are spoken to: the same words may mean something else later.
+    pub const fn name_files(&self) -> bool {
+        self.trust.authorities.is_some() || self.trust.identity.is_some()
+    }
+
     /// Whether a connection is for one client only.
     pub const fn are_pinned(&self) -> bool {
         self.pin_connections || self.proxy_protocol.is_some()

@@ -46,6 +46,11 @@ impl BackOffice {
         Self { runtime, desk, sessions, keys, visits: Arc::new(visits), look_ups: Arc::new(look_ups) }
     }
 
+    /// The same with another desk: who is there keeps their place.
+    pub fn with_desk(&self, desk: Arc<Desk>) -> Self {
+        Self { desk, ..self.clone() }
+    }
+
     /// Answers a visit to our own addresses.
     pub(super) async fn serve(&self, visit: Visit) -> Result<Reply, Refusal> {
         let desk = self.desk.clone();

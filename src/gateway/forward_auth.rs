@@ -14,7 +14,7 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use ipnet::IpNet;
 
-use super::{Front, Peer, reply, target};
+use super::{Front, Peer, PeerKind, reply, target};
 use crate::config::{Dialect, Route, Settings};
 use crate::domain::policy::{Decision, RouteId};
 use crate::message::client_address::{self, X_FORWARDED_FOR};
@@ -84,8 +84,11 @@ impl ForwardAuth {
             Dialect::Nginx | Dialect::Caddy | Dialect::Traefik => rest.is_empty(),
             Dialect::Envoy => rest.is_empty() || rest.starts_with('/'),
         };
-        let may_ask =
-            if peer.unix { self.unix } else { client_address::is_trusted(peer.address, &self.peers) };
+        let may_ask = if peer.kind == PeerKind::Unix {
+            self.unix
+        } else {
+            client_address::is_trusted(peer.address, &self.peers)
+        };
         if is_here && !may_ask && !self.told.swap(true, Relaxed) {
             let peer = peer.address;
             tracing::warn!(%peer, "somebody who is not in forward_auth.peers asks; add a proxy of yours (told once)");

@@ -21,9 +21,21 @@ impl Applications {
         let application = |route| Application::new(route, places.clone()).map(Arc::new);
         routes.iter().map(application).collect::<Result<_, _>>().map(Self)
     }
-}
 
-impl Applications {
+    /// What lies behind these routes from now on. Of those that stay as they were, connections and health stay too; an
+    /// upstream of another is as well as it was.
+    pub fn next(&self, routes: &[Route], most: usize) -> Result<Self, TlsError> {
+        let places = self.0.first().map_or_else(|| Places::new(most), |any| any.places.clone());
+        let application = |route: &Route| {
+            if let Some(same) = self.0.iter().find(|known| known.is_still(route)) {
+                return Ok(same.clone());
+            }
+            let application = Application::new(route, places.clone())?;
+            Ok(Arc::new(application.taking_over(&self.0)))
+        };
+        routes.iter().map(application).collect::<Result<_, _>>().map(Self)
+    }
+
     /// Route, upstream, and whether requests go there.
     pub fn health(&self) -> impl Iterator<Item = (String, String, bool)> {
         self.0.iter().flat_map(|application| {
@@ -42,7 +54,7 @@ pub(super) struct Application {
     /// Where some upstream speaks it.
     pub(super) tls: Option<Tls>,
     /// How its upstreams are, in their order.
-    pub(super) health: Vec<Health>,
+    pub(super) health: Vec<Arc<Health>>,
     /// For connections to any application.
     pub(super) places: Places,
 }
@@ -52,8 +64,32 @@ impl Application {
         let speaks_tls = |upstream: &Upstream| matches!(upstream, Upstream::Https { .. });
         let some_speak_tls = route.upstreams.list.iter().any(speaks_tls);
         let tls = some_speak_tls.then(|| Tls::new(&route.upstreams.trust)).transpose()?;
-        let health = route.upstreams.list.iter().map(|_| Health::new()).collect();
+        let health = route.upstreams.list.iter().map(|_| Arc::new(Health::new())).collect();
         Ok(Self { route: route.clone(), tls, health, places })
+    }
+
+    /// Whether it is what a route names, to the letter and in what it read.
+    fn is_still(&self, route: &Route) -> bool {
+        self.route == *route && !route.upstreams.name_files()
+    }
+
+    /// Takes over what is known of its upstreams, where they are checked as they were.
+    fn taking_over(mut self, known: &[Arc<Self>]) -> Self {
+        let upstreams = &self.route.upstreams;
+        for (health, upstream) in self.health.iter_mut().zip(&upstreams.list) {
+            let is_same = |other: &&Arc<Self>| {
+                (&other.route.host, &other.route.path) == (&self.route.host, &self.route.path)
+                    && other.route.upstreams.health == upstreams.health
+            };
+            let place = |other: &Arc<Self>| {
+                let place = other.route.upstreams.list.iter().position(|known| known == upstream)?;
+                Some(other.health[place].clone())
+            };
+            if let Some(known) = known.iter().find(is_same).and_then(place) {
+                *health = known;
+            }
+        }
+        self
     }
 
     /// Tells the log of a change, once.

@@ -16,11 +16,6 @@ use super::upload::Upload;
 use crate::config::HealthCheck;
 
 impl Applications {
-    /// Whether any upstream is to be checked.
-    pub fn are_checked(&self) -> bool {
-        self.0.iter().any(|application| application.route.upstreams.health.is_some())
-    }
-
     /// Checks upstreams for as long as it is polled, in a `LocalSet`.
     pub async fn check(&self) {
         let mut checks = JoinSet::new();

@@ -39,7 +39,7 @@ pub(super) enum End {
 /// each part of it needs is in a box of its own.
 pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<Client>, service: Rc<Service>) -> End {
     let stream = Lingering::new(stream);
-    let Some(tls) = service.terms.tls.clone() else {
+    let Some(tls) = service.tls() else {
         return Box::pin(http1::serve(stream, peer, service)).await;
     };
     let turns = service.turns.clone();

@@ -1,5 +1,6 @@
 //! One thread of the front: its own runtime, listeners and connections.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -19,23 +20,36 @@ use super::listener::{Bound, Listener, Stream};
 use super::offenders::{Admission, Offenders};
 use super::proxy_protocol;
 use super::turns::Turns;
-use crate::gateway::{Front, Peer, Site};
+use crate::gateway::{Front, Generation, Peer};
 
-/// What every thread of the front is given.
+/// What one configuration has connections served with; a reload gives the next.
 #[derive(Clone)]
-pub struct Terms {
-    /// Tells trusted peers from others.
-    pub site: Arc<Site>,
+pub struct Serving {
+    /// What requests are served with.
+    pub generation: Generation,
     /// TLS, when the gateway speaks it itself.
     pub tls: Option<TlsAcceptor>,
+    /// How long a connection is kept without a request.
+    pub idle_timeout: Duration,
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving").field("tls", &self.tls.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// What every thread of the front is given, once.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What connections are served with now.
+    pub serving: watch::Receiver<Arc<Serving>>,
     /// Connections that may be open, over all threads.
     pub connections: Arc<Semaphore>,
     /// Turns true when the gateway stops.
     pub drain: watch::Receiver<bool>,
     /// How long connections may take then.
     pub drain_timeout: Duration,
-    /// How long a connection is kept without a request.
-    pub idle_timeout: Duration,
     /// Whether trusted proxies name their clients by the PROXY protocol.
     pub proxy_protocol: bool,
     /// Connections by client, over all threads.
@@ -44,22 +58,51 @@ pub struct Terms {
     pub offenders: Arc<Offenders>,
 }
 
-impl fmt::Debug for Terms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Terms").field("tls", &self.tls.is_some()).finish_non_exhaustive()
-    }
-}
-
 /// What the connections of one thread are served with.
 #[derive(Debug)]
 pub(super) struct Service {
-    pub(super) front: Rc<Front>,
+    current: RefCell<Current>,
     pub(super) terms: Terms,
     /// For new connections.
     pub(super) turns: Rc<Turns>,
 }
 
+/// What a request that comes now is served with. One that is under way keeps what it began with.
+#[derive(Clone, Debug)]
+struct Current {
+    front: Rc<Front>,
+    serving: Arc<Serving>,
+}
+
 impl Service {
+    fn new(terms: Terms) -> Self {
+        let serving = terms.serving.borrow().clone();
+        let front = Rc::new(Front::new(&serving.generation));
+        Self { current: RefCell::new(Current { front, serving }), terms, turns: Rc::default() }
+    }
+
+    pub(super) fn front(&self) -> Rc<Front> {
+        self.current.borrow().front.clone()
+    }
+
+    pub(super) fn tls(&self) -> Option<TlsAcceptor> {
+        self.current.borrow().serving.tls.clone()
+    }
+
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.current.borrow().serving.idle_timeout
+    }
+
+    /// Goes over to each configuration as it comes.
+    async fn follow(&self) {
+        let mut serving = self.terms.serving.clone();
+        while serving.changed().await.is_ok() {
+            let serving = serving.borrow_and_update().clone();
+            let front = Rc::new(self.front().next(&serving.generation));
+            *self.current.borrow_mut() = Current { front, serving };
+        }
+    }
+
     /// What is under way is finished, nothing new is begun.
     pub(super) fn is_draining(&self) -> bool {
         // The sender gone means stopping too.
@@ -79,24 +122,25 @@ const TIDY_EVERY: Duration = Duration::from_secs(15);
 const OUT_OF_FILES: Duration = Duration::from_millis(100);
 
 /// Serves until told to stop and every connection has ended or run out of time.
-pub fn run(bound: Vec<Bound>, front: impl FnOnce() -> Front, terms: &Terms) -> io::Result<()> {
+pub fn run(bound: Vec<Bound>, terms: &Terms) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // They look names of upstreams up, and nothing else.
         .max_blocking_threads(RESOLVERS)
         .build()?;
     LocalSet::new().block_on(&runtime, async {
-        let front = Rc::new(front());
-        let service = Rc::new(Service { front: front.clone(), terms: terms.clone(), turns: Rc::default() });
+        let service = Rc::new(Service::new(terms.clone()));
         let mut listeners = JoinSet::new();
         for bound in bound {
             listeners.spawn_local(accept(bound.listen()?, service.clone()));
         }
-        let tidying = tokio::task::spawn_local(tidy(front));
+        let tidying = tokio::task::spawn_local(tidy(service.clone()));
+        let following = tokio::task::spawn_local(async move { service.follow().await });
         while let Some(ended) = listeners.join_next().await {
             note(ended, "a listener");
         }
         tidying.abort();
+        following.abort();
         Ok(())
     })
 }
@@ -108,11 +152,11 @@ fn note(ended: Result<(), JoinError>, what: &'static str) {
     }
 }
 
-async fn tidy(front: Rc<Front>) {
+async fn tidy(service: Rc<Service>) {
     let mut ticks = tokio::time::interval(TIDY_EVERY);
     loop {
         ticks.tick().await;
-        front.tidy();
+        service.front().tidy();
     }
 }
 
@@ -155,7 +199,7 @@ async fn admit(
     place: Option<OwnedSemaphorePermit>,
     service: Rc<Service>,
 ) {
-    let (terms, site) = (&service.terms, &service.terms.site);
+    let (terms, site) = (&service.terms, service.front().site().clone());
     let mut address = address.map(|address| address.ip());
     let mut is_named = true;
     if terms.proxy_protocol && address.is_none_or(|address| site.trusts(address)) {
@@ -186,7 +230,7 @@ async fn admit(
     if !Box::pin(is_admitted(client, &service)).await {
         return;
     }
-    let peer = Peer::new(address, site, Rc::new((place, held)));
+    let peer = Peer::new(address, Rc::new((place, held)));
     let peer = if is_named { peer } else { peer.unnamed() };
     let end = connection::serve(stream, peer, client, service.clone()).await;
     if let (Some(client), End::Offence) = (client, end) {

@@ -37,7 +37,7 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
         // Only an answer buys time.
         let now = traffic.look().answered;
         if now != answered {
-            (answered, until) = (now, Instant::now() + service.terms.idle_timeout);
+            (answered, until) = (now, Instant::now() + service.idle_timeout());
         }
     }
     let _ = stream.shutdown().await;
@@ -65,7 +65,7 @@ async fn work<S: Io + 'static>(
     let in_flight = InFlight::default();
     let respond = service_fn(async |request| {
         let flight = in_flight.begin();
-        let mut answer = service.front.answer(Box::new(request), peer).await;
+        let mut answer = service.front().answer(Box::new(request), peer).await;
         traffic.answered(&mut answer);
         Ok::<_, Infallible>(answer.map(|body| Counted::new(body, flight)))
     });

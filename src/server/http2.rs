@@ -51,7 +51,7 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
         let request = Box::new(request);
         // Boxed: a stream is moved about several times before it begins, and once when it ends.
         Box::pin(async move {
-            let answer = service.front.answer(request, &peer).await;
+            let answer = service.front().answer(request, &peer).await;
             unanswered.answered();
             Ok::<_, Infallible>(answer.map(|body| streams.watch(body, flight)))
         })
@@ -110,7 +110,7 @@ where
 async fn idle(streams: &Streams, service: &Service) {
     tokio::select! {
         () = service.drained() => {}
-        () = quiet(streams, service.terms.idle_timeout) => {}
+        () = quiet(streams, service.idle_timeout()) => {}
     }
 }
 

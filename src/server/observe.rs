@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::access::outage::Away;
 use crate::access::sessions::Sessions;
@@ -53,15 +54,14 @@ const STORE: Duration = Duration::from_secs(2);
 /// A monitor's request is here in so long.
 const HEAD: Duration = Duration::from_secs(10);
 
-/// Serves until dropped.
-pub async fn serve(listener: TcpListener, observed: Observed) {
-    let observed = Arc::new(observed);
+/// Serves until dropped; what is told changes with the configuration.
+pub async fn serve(listener: TcpListener, observed: watch::Receiver<Arc<Observed>>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let observed = observed.clone();
+        let observed = observed.borrow().clone();
         tokio::spawn(async move {
             let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, &observed).await));
             let mut http = http1::Builder::new();

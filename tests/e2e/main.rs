@@ -39,6 +39,7 @@ mod proxy;
 mod proxy_protocol;
 mod race;
 mod reach;
+mod reload;
 mod rules;
 mod sessions;
 mod slow;

@@ -20,9 +20,9 @@ use crate::verifier::{Scope, Terms, Trouble, Verifier, VerifierError};
 pub(super) struct Providers {
     failover: Arc<Failover>,
     /// How long it takes to have a code sent, and to have the one under way sent once more.
-    starts: Pace,
-    resends: Pace,
-    mirrors: HashMap<String, Mirror>,
+    starts: Arc<Pace>,
+    resends: Arc<Pace>,
+    mirrors: HashMap<String, Arc<Mirror>>,
 }
 
 /// What strangers must see of one provider.
@@ -41,9 +41,23 @@ const HEALTH_SERVES: Duration = Duration::from_secs(2);
 
 impl Providers {
     pub(super) fn new(failover: Arc<Failover>) -> Self {
-        let mirror = |provider: &Arc<dyn Verifier>| (provider.name().to_owned(), Mirror::default());
+        let mirror = |provider: &Arc<dyn Verifier>| (provider.name().to_owned(), Arc::default());
         let mirrors = failover.providers().map(mirror).collect();
-        Self { starts: Pace::default(), resends: Pace::default(), mirrors, failover }
+        Self { starts: Arc::default(), resends: Arc::default(), mirrors, failover }
+    }
+
+    /// These providers from now on. What strangers must see of one is its name's.
+    pub(super) fn next(known: &Arc<Self>, failover: &Arc<Failover>) -> Arc<Self> {
+        if Arc::ptr_eq(&known.failover, failover) {
+            return known.clone();
+        }
+        let mut next = Self::new(failover.clone());
+        for (name, mirror) in &mut next.mirrors {
+            if let Some(known) = known.mirrors.get(name) {
+                *mirror = known.clone();
+            }
+        }
+        Arc::new(Self { starts: known.starts.clone(), resends: known.resends.clone(), ..next })
     }
 
     pub(super) fn terms(&self) -> Terms {

@@ -29,7 +29,7 @@ pub(super) struct Sender {
     pub(super) store: Store,
     pub(super) providers: Arc<Providers>,
     pub(super) guard: Arc<SpendGuard>,
-    pub(super) lines: Lines,
+    pub(super) lines: Arc<Lines>,
     pub(super) writer: Writer,
     pub(super) challenge: config::Challenge,
 }

@@ -19,6 +19,15 @@ enum Kind {
     Expression(Regex),
 }
 
+/// Its text says all of it.
+impl PartialEq for PathPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for PathPattern {}
+
 impl PathPattern {
     /// Whether a whole path is one of its.
     pub(super) fn is_match(&self, path: &[u8]) -> bool {

@@ -29,7 +29,7 @@ impl Default for Access {
 }
 
 /// A rule. An empty list is any.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The paths it is about.
     pub paths: Vec<PathPattern>,

@@ -1,0 +1,17 @@
+//! What one configuration makes of the gateway.
+
+use std::sync::Arc;
+
+use super::{BackOffice, Site};
+use crate::proxy::Applications;
+
+/// All that a reload replaces at once: no request sees half of one configuration and half of another.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// Who may pass where.
+    pub site: Arc<Site>,
+    /// What lies behind the routes.
+    pub applications: Applications,
+    /// What is rare and slow.
+    pub office: BackOffice,
+}
