@@ -1,6 +1,7 @@
 //! Wiring: the only room that knows every concrete type.
 
 mod arrangement;
+mod clock_watch;
 mod complaint;
 mod greeting;
 mod household;

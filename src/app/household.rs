@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, timeout};
 
+use super::clock_watch;
 use super::complaint::Complaint;
 use crate::access::keys::Keys;
 use crate::access::outage::Outage;
@@ -50,6 +51,7 @@ pub(super) fn keep_house(office: &Handle, household: Household, settings: &Setti
     office.spawn(listener.listen());
     office.spawn(keep_grace(sessions.clone()));
     office.spawn(settle(sessions.clone()));
+    office.spawn(clock_watch::watch(clock.clone()));
     office.spawn(catch_up(trail));
     office.spawn(release(desk.clone()));
     office.spawn(tidy(desk, clock.clone(), write_every(settings.session.idle_timeout)));

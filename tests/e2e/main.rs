@@ -14,6 +14,7 @@ mod backup;
 mod balance;
 mod challenge;
 mod cli;
+mod clock_jump;
 mod crash;
 mod disk;
 mod failover;
