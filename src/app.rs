@@ -4,7 +4,9 @@ mod arrangement;
 mod clock_watch;
 mod complaint;
 mod greeting;
+mod heartbeat;
 mod household;
+mod listeners;
 mod reload;
 
 use std::io;
@@ -24,14 +26,17 @@ pub use self::reload::reload;
 
 use self::arrangement::{Arrangement, Foundation};
 use self::greeting::{greet_again, greet_all};
+use self::heartbeat::Heartbeat;
 use self::household::{Household, keep_house};
+use self::listeners::Listeners;
 use crate::access::keys::KeysError;
 use crate::access::lines::Lines;
 use crate::clock::Clock;
-use crate::config::{Account, Listen, Place, Provider, Settings, host_name};
+use crate::config::{Account, Place, Provider, Settings, host_name};
 use crate::crypto::{MasterKey, MasterKeyError};
 use crate::pages::Desk;
 use crate::server::addresses::Addresses;
+use crate::server::passed::PassedError;
 use crate::server::{front, listener, observe, tls};
 use crate::store::{OpenError, Store, StoreError, Use};
 use crate::verifier::Verifier;
@@ -87,6 +92,9 @@ pub enum StartError {
     /// What was made of the configuration does not work.
     #[error("{0}")]
     Probe(String),
+    /// The service manager does not pass a socket that is listened on.
+    #[error("{0}: {1}")]
+    Passed(String, PassedError),
     /// No thread or runtime.
     #[error("the system gives no threads: {0}")]
     Threads(io::Error),
@@ -340,7 +348,7 @@ impl Gateway {
         let known_change = back_office.block_on(state.store.last_change()).map_err(KeysError::Store)?;
         let foundation = back_office.block_on(Foundation::lay(settings, state))?;
         let current = Arrangement::first(settings, &foundation, back_office.handle())?;
-        let (addresses, bound) = bind(settings)?;
+        let Listeners { addresses, by_thread } = Listeners::open(settings)?;
         let outlets = Outlets::of(&current);
         observe(settings, &back_office, outlets.observed.subscribe())?;
         let failover = current.desk.sign_in.failover().clone();
@@ -368,7 +376,15 @@ impl Gateway {
             offenders: Arc::default(),
         };
         check_upstreams(terms.serving.clone(), terms.drain.clone()).map_err(StartError::Threads)?;
-        let fronts = fronts(bound, &terms).map_err(StartError::Threads)?;
+        let heartbeat = Heartbeat {
+            observed: outlets.observed.subscribe(),
+            serving: terms.serving.clone(),
+            places: terms.connections.clone(),
+            addresses: addresses.clone(),
+            threads: by_thread.len(),
+        };
+        let fronts = fronts(by_thread, &terms).map_err(StartError::Threads)?;
+        heartbeat.begin(back_office.handle(), settings);
         Ok(Self { addresses, back_office, signals, fronts, drain, foundation, current, outlets })
     }
 
@@ -456,32 +472,6 @@ fn fronts(
         thread::Builder::new().name(format!("front-{number}")).spawn(serve)
     };
     bound.into_iter().enumerate().map(spawn).collect()
-}
-
-/// One set of listeners for each thread.
-fn bind(settings: &Settings) -> Result<(Vec<String>, Vec<Vec<listener::Bound>>), StartError> {
-    let threads = match settings.server.workers {
-        0 => thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
-    let mut addresses = Vec::new();
-    let mut by_thread: Vec<Vec<listener::Bound>> = (0..threads).map(|_| Vec::new()).collect();
-    for listen in &settings.server.listen {
-        let bound = listener::bind(listen, threads, only_v6(settings, listen))
-            .map_err(|error| StartError::Listen(listen.to_string(), error))?;
-        addresses.extend(bound.first().map(listener::Bound::address));
-        by_thread.iter_mut().zip(bound).for_each(|(thread, bound)| thread.push(bound));
-    }
-    Ok((addresses, by_thread))
-}
-
-/// `[::]` alone serves IPv4 too; beside an IPv4 address with its port it must not, or they would be in each other's
-/// way.
-fn only_v6(settings: &Settings, listen: &Listen) -> bool {
-    let Listen::Tcp(address) = listen else { return false };
-    let is_its_v4 =
-        |other: &Listen| matches!(other, Listen::Tcp(v4) if v4.is_ipv4() && v4.port() == address.port());
-    address.is_ipv6() && settings.server.listen.iter().any(is_its_v4)
 }
 
 fn observe(

@@ -150,7 +150,11 @@ impl From<StartError> for Failure {
         // The service manager starts the gateway again after 1, and not after 78: these would be no better then.
         let is_of_the_configuration = matches!(
             error,
-            StartError::Tls(_) | StartError::Pages(_) | StartError::PrivateKey(_) | StartError::Upstream(_)
+            StartError::Tls(_)
+                | StartError::Pages(_)
+                | StartError::PrivateKey(_)
+                | StartError::Upstream(_)
+                | StartError::Passed(..)
         );
         let text = error.to_string();
         if is_of_the_configuration { Self::BadConfig(text) } else { Self::Runtime(text) }

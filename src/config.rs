@@ -23,7 +23,7 @@ pub use outline::{Difference, Outline};
 pub use provider::{Account, Credentials, Provider, Twilio, Vonage, VonageCredentials, VonageV1};
 pub use reader::Problem;
 pub use route::Route;
-pub use secret::Later;
+pub use secret::{Later, passed_names};
 pub use sections::{
     Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session, TlsFiles,
 };

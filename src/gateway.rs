@@ -75,6 +75,11 @@ impl Site {
         }
     }
 
+    /// One of the hosts that requests may be for.
+    pub fn a_host(&self) -> &str {
+        self.policy.hosts().next().unwrap_or_default()
+    }
+
     /// Whether this peer is one of our proxies.
     pub fn trusts(&self, address: IpAddr) -> bool {
         client_address::is_trusted(address.to_canonical(), &self.trusted_proxies)

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod pages;
 pub mod proxy;
 pub mod server;
+pub mod service_manager;
 pub mod simulator;
 pub mod store;
 pub mod tls;

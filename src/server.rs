@@ -12,6 +12,7 @@ pub mod listener;
 mod minder;
 pub mod observe;
 pub mod offenders;
+pub mod passed;
 mod proxy_protocol;
 mod screened;
 pub mod tls;

@@ -272,6 +272,11 @@ impl Sessions {
         }
     }
 
+    /// How many are in memory: used since the gateway started, and not over.
+    pub fn in_use(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Whether the store answers.
     pub fn outage(&self) -> &Outage {
         &self.common.outage

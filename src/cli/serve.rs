@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use sd_notify::NotifyState;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -11,6 +10,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::{Config, Failure};
 use crate::app::{Gateway, Signal, reload};
 use crate::config::{Loaded, Log, LogFormat, Purpose};
+use crate::service_manager;
+
+/// What the service manager shows until there is more to tell.
+const SERVING: &str = "serving";
 
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
     let mut running = Loaded::load(&config.config, Purpose::Serve)?;
@@ -19,12 +22,14 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     for address in &gateway.addresses {
         tracing::info!(address, "listening");
     }
-    tell(&[NotifyState::Ready]);
+    service_manager::ready(SERVING);
     while gateway.wait() == Signal::Reload {
+        service_manager::reloading();
         reload_from(&config.config, &mut gateway, &mut running);
+        service_manager::ready(SERVING);
     }
     tracing::info!("stopping: finishing what is under way");
-    tell(&[NotifyState::Stopping]);
+    service_manager::stopping();
     gateway.stop();
     Ok(())
 }
@@ -50,13 +55,6 @@ fn reload_from(file: &Path, gateway: &mut Gateway, running: &mut Loaded) {
         Err(error) => {
             tracing::error!(%error, "the configuration was not reloaded; the gateway goes on with the one it has");
         }
-    }
-}
-
-/// The service manager, when there is one.
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "no service manager to tell");
     }
 }
 

@@ -103,6 +103,12 @@ fn read(path: &Path) -> Result<String, String> {
         .map_err(|error| format!("{} cannot be read: {error}; check the path and its owner", path.display()))
 }
 
+/// The names of the sockets that the service manager passed, in their order (`LISTEN_FDNAMES`).
+pub fn passed_names() -> Vec<String> {
+    let names = environment("LISTEN_FDNAMES").unwrap_or_default();
+    names.split(':').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 #[allow(clippy::disallowed_methods, reason = "this is where the configuration reads the environment")]
 pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()

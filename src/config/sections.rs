@@ -51,6 +51,8 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
+    /// Whatever the service manager passes under this name.
+    Passed(String),
 }
 
 impl fmt::Display for Listen {
@@ -58,6 +60,7 @@ impl fmt::Display for Listen {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Passed(name) => write!(f, "fd:{name}"),
         }
     }
 }
@@ -69,12 +72,14 @@ impl FromStr for Listen {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(PathBuf::from(path)));
         }
-        if text.starts_with("fd:") {
-            return Err(
-                "this version opens its own sockets; write an address like \"0.0.0.0:443\"".to_owned()
-            );
+        if let Some(name) = text.strip_prefix("fd:") {
+            // systemd.socket(5), FileDescriptorName=: printable ASCII without colon.
+            let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+            let wrong =
+                "not the name of a socket; write FileDescriptorName= of the .socket unit, like \"fd:https\"";
+            return if is_name { Ok(Self::Passed(name.to_owned())) } else { Err(wrong.to_owned()) };
         }
-        let example = "not an address; write one like \"0.0.0.0:443\", \"[::]:443\" or \"unix:/run/vestibule/vestibule.sock\"";
+        let example = "not an address; write one like \"0.0.0.0:443\", \"[::]:443\", \"unix:/run/vestibule/vestibule.sock\" or \"fd:NAME\"";
         text.parse().map(Self::Tcp).map_err(|_| example.to_owned())
     }
 }
@@ -241,7 +246,7 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
         section.problem("max_connections_per_address", "nobody could connect; write at least 1");
     }
     let proxy_protocol = section.value("proxy_protocol", boolean).unwrap_or(false);
-    let from_a_socket = listen.iter().any(|listen| matches!(listen, Listen::Unix(_)));
+    let from_a_socket = listen.iter().any(|listen| matches!(listen, Listen::Unix(_) | Listen::Passed(_)));
     if proxy_protocol && trusted_proxies.is_empty() && !from_a_socket {
         let text =
             "nobody may speak it; list the load balancers' networks in trusted_proxies, or remove this line";

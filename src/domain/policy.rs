@@ -190,6 +190,11 @@ impl Policy {
         Self { hosts }
     }
 
+    /// The hosts that have a route.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.keys().map(|host| &**host)
+    }
+
     /// What is asked on this host; `None` when no route has it.
     pub fn host(&self, host: &str) -> Option<&HostPolicy> {
         self.hosts.get(host)

@@ -7,12 +7,11 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::task::{Context, Poll};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-use crate::config::Listen;
 use crate::proxy::KEEPALIVE;
 
 /// Connections that may wait to be accepted.
@@ -41,14 +40,7 @@ pub enum Listener {
 
 /// Binds one place for so many threads; with `only_v6` an IPv6 address does not serve IPv4 too. Fails when somebody
 /// else has it, also another gateway.
-pub fn bind(listen: &Listen, threads: usize, only_v6: bool) -> io::Result<Vec<Bound>> {
-    match listen {
-        Listen::Tcp(address) => bind_tcp(*address, threads, only_v6),
-        Listen::Unix(path) => bind_unix(path, threads),
-    }
-}
-
-fn bind_tcp(address: SocketAddr, threads: usize, only_v6: bool) -> io::Result<Vec<Bound>> {
+pub fn bind_tcp(address: SocketAddr, threads: usize, only_v6: bool) -> io::Result<Vec<Bound>> {
     // Sockets that share a port would share it with another gateway too, silently; this one does not share.
     let address = socket(address, only_v6, false)?.local_addr()?;
     (0..threads).map(|_| socket(address, only_v6, true).map(Bound::Tcp)).collect()
@@ -61,16 +53,21 @@ fn socket(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<StdTcp
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    // Its connections inherit both.
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_tcp_keepalive(&KEEPALIVE)?;
+    prepare_tcp(SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-fn bind_unix(path: &Path, threads: usize) -> io::Result<Vec<Bound>> {
+fn prepare_tcp(socket: SockRef<'_>) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    // Its connections inherit both.
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)
+}
+
+/// Binds a path for so many threads. Fails when somebody else has it.
+pub fn bind_unix(path: &Path, threads: usize) -> io::Result<Vec<Bound>> {
     // A file left by a gateway that was killed is in the way; one that answers is not ours to take.
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(io::ErrorKind::AddrInUse.into());
@@ -81,12 +78,28 @@ fn bind_unix(path: &Path, threads: usize) -> io::Result<Vec<Bound>> {
         Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
         Err(_) => {}
     }
-    let listener = StdUnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    (0..threads).map(|_| listener.try_clone().map(Bound::Unix)).collect()
+    Bound::Unix(StdUnixListener::bind(path)?).prepared()?.shared(threads)
 }
 
 impl Bound {
+    /// As all of them must be, whoever opened it.
+    pub(super) fn prepared(self) -> io::Result<Self> {
+        match &self {
+            Self::Tcp(listener) => prepare_tcp(SockRef::from(listener))?,
+            Self::Unix(listener) => listener.set_nonblocking(true)?,
+        }
+        Ok(self)
+    }
+
+    /// The same socket for so many threads.
+    pub(super) fn shared(self, threads: usize) -> io::Result<Vec<Self>> {
+        let share = |_| match &self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        };
+        (0..threads).map(share).collect()
+    }
+
     /// Where it listens, for the log.
     pub fn address(&self) -> String {
         let address = match self {

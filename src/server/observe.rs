@@ -75,7 +75,7 @@ pub async fn serve(listener: TcpListener, observed: watch::Receiver<Arc<Observed
 impl Observed {
     /// Why people cannot sign in, if that is so. Nothing is written to find out: what the store last refused to take
     /// tells of a full or read-only disk.
-    async fn unready(&self) -> Option<String> {
+    pub async fn unready(&self) -> Option<String> {
         if let Some(away) = self.sessions.outage().status() {
             return Some(describe(away));
         }

@@ -48,6 +48,7 @@ mod smoke;
 mod smuggling;
 mod spend;
 mod streams;
+mod systemd;
 mod tells;
 mod tls;
 mod twilio;
