@@ -4,6 +4,7 @@ mod arrangement;
 mod clock_watch;
 mod complaint;
 mod greeting;
+mod handover;
 mod heartbeat;
 mod household;
 mod listeners;
@@ -22,13 +23,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
+pub use self::handover::{HandedOver, Predecessor, hand_over};
 pub use self::reload::reload;
 
 use self::arrangement::{Arrangement, Foundation};
 use self::greeting::{greet_again, greet_all};
 use self::heartbeat::Heartbeat;
 use self::household::{Household, keep_house};
-use self::listeners::Listeners;
+use self::listeners::{Kept, Listeners};
 use crate::access::keys::KeysError;
 use crate::access::lines::Lines;
 use crate::clock::Clock;
@@ -36,7 +38,8 @@ use crate::config::{Account, Place, Provider, Settings, host_name};
 use crate::crypto::{MasterKey, MasterKeyError};
 use crate::pages::Desk;
 use crate::server::addresses::Addresses;
-use crate::server::passed::PassedError;
+use crate::server::front::Drain;
+use crate::server::passed::{OBSERVE, Passed, PassedError};
 use crate::server::{front, listener, observe, tls};
 use crate::store::{OpenError, Store, StoreError, Use};
 use crate::verifier::Verifier;
@@ -270,8 +273,10 @@ pub struct Gateway {
     pub addresses: Vec<String>,
     back_office: Runtime,
     signals: Signals,
+    /// The listening sockets, for the process that takes over.
+    kept: Vec<Kept>,
     fronts: Vec<thread::JoinHandle<io::Result<()>>>,
-    drain: watch::Sender<bool>,
+    drain: watch::Sender<Drain>,
     foundation: Foundation,
     /// What the configuration comes to.
     current: Arrangement,
@@ -309,6 +314,8 @@ pub enum Signal {
     End,
     /// To read its configuration again (SIGHUP).
     Reload,
+    /// To have another process take over (SIGUSR2).
+    HandOver,
 }
 
 #[derive(Debug)]
@@ -316,6 +323,7 @@ struct Signals {
     term: unix::Signal,
     int: unix::Signal,
     hup: unix::Signal,
+    usr2: unix::Signal,
 }
 
 impl Signals {
@@ -324,18 +332,37 @@ impl Signals {
             term: unix::signal(SignalKind::terminate())?,
             int: unix::signal(SignalKind::interrupt())?,
             hup: unix::signal(SignalKind::hangup())?,
+            usr2: unix::signal(SignalKind::user_defined2())?,
         })
+    }
+
+    /// Waits until the process is asked to end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            biased;
+            _ = self.term.recv() => Signal::End,
+            _ = self.int.recv() => Signal::End,
+            _ = self.usr2.recv() => Signal::HandOver,
+            _ = self.hup.recv() => Signal::Reload,
+        }
     }
 }
 
 impl Gateway {
     /// Starts a gateway: everything that can fail has been tried when this returns.
-    pub fn start(settings: &Settings) -> Result<Self, StartError> {
-        Self::start_on(settings, State::open_for(settings, Use::Serve)?)
+    pub fn start(settings: &Settings, passed: &mut Passed) -> Result<Self, StartError> {
+        Self::start_on(settings, State::open_for(settings, Use::Serve)?, passed)
     }
 
     /// Starts a gateway on an open state.
-    pub fn start_on(settings: &Settings, state: State) -> Result<Self, StartError> {
+    pub fn start_on(settings: &Settings, state: State, passed: &mut Passed) -> Result<Self, StartError> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let back_office = Builder::new_multi_thread()
             .worker_threads(2)
@@ -348,9 +375,9 @@ impl Gateway {
         let known_change = back_office.block_on(state.store.last_change()).map_err(KeysError::Store)?;
         let foundation = back_office.block_on(Foundation::lay(settings, state))?;
         let current = Arrangement::first(settings, &foundation, back_office.handle())?;
-        let Listeners { addresses, by_thread } = Listeners::open(settings)?;
+        let Listeners { addresses, by_thread, mut kept } = Listeners::open(settings, passed)?;
         let outlets = Outlets::of(&current);
-        observe(settings, &back_office, outlets.observed.subscribe())?;
+        kept.extend(observe(settings, &back_office, outlets.observed.subscribe(), passed)?);
         let failover = current.desk.sign_in.failover().clone();
         let silent = back_office.block_on(greet_all(&failover));
         back_office.spawn(greet_again(failover, silent));
@@ -365,10 +392,11 @@ impl Gateway {
         };
         keep_house(back_office.handle(), household, settings);
 
-        let (drain, draining) = watch::channel(false);
+        let (drain, draining) = watch::channel(Drain::No);
         let terms = front::Terms {
             serving: outlets.serving.subscribe(),
             connections: Arc::new(Semaphore::new(settings.server.max_connections)),
+            most_connections: settings.server.max_connections,
             drain: draining,
             drain_timeout: settings.server.drain_timeout,
             proxy_protocol: settings.server.proxy_protocol,
@@ -385,20 +413,12 @@ impl Gateway {
         };
         let fronts = fronts(by_thread, &terms).map_err(StartError::Threads)?;
         heartbeat.begin(back_office.handle(), settings);
-        Ok(Self { addresses, back_office, signals, fronts, drain, foundation, current, outlets })
+        Ok(Self { addresses, back_office, signals, kept, fronts, drain, foundation, current, outlets })
     }
 
     /// Waits until the process is asked for something.
     pub fn wait(&mut self) -> Signal {
-        let Signals { term, int, hup } = &mut self.signals;
-        self.back_office.block_on(async {
-            tokio::select! {
-                biased;
-                _ = term.recv() => Signal::End,
-                _ = int.recv() => Signal::End,
-                _ = hup.recv() => Signal::Reload,
-            }
-        })
+        self.back_office.block_on(self.signals.next())
     }
 
     /// Goes over to another configuration, or stays with the one it has. What cannot be changed while it runs must be
@@ -413,7 +433,18 @@ impl Gateway {
 
     /// Finishes what is under way, writes down what is only in memory, and stops.
     pub fn stop(self) {
-        let _ = self.drain.send(true);
+        self.drain(Drain::Stops);
+    }
+
+    /// The same once another process serves: tunnels have their time, too.
+    pub fn retire(self) {
+        self.drain(Drain::HandsOver);
+    }
+
+    fn drain(mut self, how: Drain) {
+        // Whoever comes from now on is somebody else's, or refused: nobody is to wait in a queue that is given up.
+        self.kept.clear();
+        let _ = self.drain.send(how);
         for front in self.fronts {
             match front.join() {
                 Ok(Ok(())) => {}
@@ -442,7 +473,7 @@ impl Gateway {
 /// A thread that checks upstreams until the gateway stops; which ones changes with the configuration.
 fn check_upstreams(
     mut serving: watch::Receiver<Arc<front::Serving>>,
-    mut drain: watch::Receiver<bool>,
+    mut drain: watch::Receiver<Drain>,
 ) -> io::Result<()> {
     let runtime =
         Builder::new_current_thread().enable_all().max_blocking_threads(front::RESOLVERS).build()?;
@@ -453,7 +484,7 @@ fn check_upstreams(
                 // Where nothing is checked, nothing is to be done until that changes.
                 () = async { applications.check().await; std::future::pending().await } => {}
                 changed = serving.changed() => if changed.is_err() { return },
-                _ = drain.wait_for(|drain| *drain) => return,
+                _ = drain.wait_for(Drain::is_on) => return,
             }
         }
     };
@@ -474,25 +505,33 @@ fn fronts(
     bound.into_iter().enumerate().map(spawn).collect()
 }
 
+/// Opens the observe listener, or takes it over; the socket once more, to be passed on.
 fn observe(
     settings: &Settings,
     back_office: &Runtime,
     observed: watch::Receiver<Arc<observe::Observed>>,
-) -> Result<(), StartError> {
+    passed: &mut Passed,
+) -> Result<Option<Kept>, StartError> {
     let address = settings.observe.listen;
-    match back_office.block_on(tokio::net::TcpListener::bind(address)) {
-        Ok(listener) => {
+    let listener = passed.take_observe().map_or_else(|| std::net::TcpListener::bind(address), Ok);
+    let opened = listener.and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let kept = Kept { name: OBSERVE.to_owned(), socket: listener.try_clone()?.into() };
+        let _entered = back_office.enter();
+        Ok((tokio::net::TcpListener::from_std(listener)?, kept))
+    });
+    match opened {
+        Ok((listener, kept)) => {
             // Port 0 takes a free one; a monitor must learn which.
             let address = listener.local_addr().unwrap_or(address);
             tracing::info!(%address, "health and metrics are told");
             drop(back_office.spawn(observe::serve(listener, observed)));
+            Ok(Some(kept))
         }
-        Err(error) if settings.observe.explicit => {
-            return Err(StartError::Listen(address.to_string(), error));
-        }
+        Err(error) if settings.observe.explicit => Err(StartError::Listen(address.to_string(), error)),
         Err(error) => {
-            tracing::warn!(%address, %error, "health is not told: set observe.listen to a free address")
+            tracing::warn!(%address, %error, "health is not told: set observe.listen to a free address");
+            Ok(None)
         }
     }
-    Ok(())
 }

@@ -33,6 +33,11 @@ pub fn alive() {
     tell(&[NotifyState::Watchdog]);
 }
 
+/// Another process has taken over, and is the one to be watched and stopped from now on.
+pub fn main_process(id: u32) {
+    tell(&[NotifyState::MainPid(id)]);
+}
+
 /// Who is not heard of for so long is taken for dead, and killed (`WatchdogSec=`).
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()

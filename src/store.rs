@@ -22,7 +22,7 @@ mod users;
 
 use std::error::Error as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use self::records::*;
@@ -30,6 +30,7 @@ pub use self::transfer::{Moved, Step, transfer};
 
 use self::engine::{Engine, Kind};
 use self::sql::{Lock, Transaction};
+use self::sqlite::file::Claim;
 use crate::config;
 use crate::domain::challenge::{Approval, Challenge, State, Subject};
 use crate::domain::channel::Channel;
@@ -163,6 +164,23 @@ impl Store {
     /// The same for another use.
     pub fn sqlite_for(path: &Path, use_: Use) -> Result<Self, StoreError> {
         Ok(Self { engine: Arc::new(sqlite::start(path, use_)?), patience: PATIENCE })
+    }
+
+    /// Lets another gateway have the store, where one works alone; this one goes on until that is ready.
+    pub fn let_go(&self) {
+        if let Some(claim) = self.claim().as_mut() {
+            claim.let_go();
+        }
+    }
+
+    /// Takes the store back from one that did not become ready.
+    pub fn claim_again(&self) -> Result<(), StoreError> {
+        self.claim().as_mut().map_or(Ok(()), Claim::take_again)
+    }
+
+    fn claim(&self) -> MutexGuard<'_, Option<Claim>> {
+        // Nothing that can panic is done under it.
+        self.engine.claim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connects to a server and brings its schema up to date.

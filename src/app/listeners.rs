@@ -1,32 +1,54 @@
 //! Where connections are accepted: sockets of our own, and those that the service manager passes.
 
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::thread;
 
 use super::StartError;
 use crate::config::{Listen, Settings};
 use crate::server::listener::{Bound, bind_tcp, bind_unix};
-use crate::server::passed::Passed;
+use crate::server::passed::{OURS, Passed};
 
 /// One set of listeners for each thread.
 pub(super) struct Listeners {
     /// Where they listen, as it turned out.
     pub(super) addresses: Vec<String>,
     pub(super) by_thread: Vec<Vec<Bound>>,
+    /// All of them once more, for the process that takes over from this one.
+    pub(super) kept: Vec<Kept>,
+}
+
+/// A socket to be passed on.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// What it is called then.
+    pub(super) name: String,
+    pub(super) socket: OwnedFd,
+}
+
+impl Kept {
+    fn of(listen: &Listen, bound: &Bound) -> io::Result<Self> {
+        let name = match listen {
+            Listen::Passed(name) => name,
+            Listen::Tcp(_) | Listen::Unix(_) => OURS,
+        };
+        Ok(Self { name: name.to_owned(), socket: bound.descriptor()? })
+    }
 }
 
 impl Listeners {
-    pub(super) fn open(settings: &Settings) -> Result<Self, StartError> {
+    pub(super) fn open(settings: &Settings, passed: &mut Passed) -> Result<Self, StartError> {
         let threads = match settings.server.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let mut passed = Passed::from_environment();
-        let mut listeners =
-            Self { addresses: Vec::new(), by_thread: (0..threads).map(|_| Vec::new()).collect() };
+        let by_thread = (0..threads).map(|_| Vec::new()).collect();
+        let mut listeners = Self { addresses: Vec::new(), by_thread, kept: Vec::new() };
         for listen in &settings.server.listen {
-            for sockets in open(settings, listen, threads, &mut passed)? {
-                listeners.add(sockets);
-            }
+            let sockets = open(settings, listen, threads, passed)?;
+            let added = listeners.add(listen, sockets);
+            added.map_err(|error| StartError::Listen(listen.to_string(), error))?;
         }
         let is_asked = |name: &str| settings.server.listen.contains(&Listen::Passed(name.to_owned()));
         for name in passed.left(is_asked) {
@@ -36,29 +58,50 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// A place, with a socket for each thread.
-    fn add(&mut self, sockets: Vec<Bound>) {
-        self.addresses.extend(sockets.first().map(Bound::address));
-        self.by_thread.iter_mut().zip(sockets).for_each(|(thread, bound)| thread.push(bound));
+    /// Shares the sockets of an entry out: each has a thread, and each thread has one of each address.
+    fn add(&mut self, listen: &Listen, sockets: Vec<Bound>) -> io::Result<()> {
+        let threads = self.by_thread.len();
+        for bound in &sockets {
+            self.kept.push(Kept::of(listen, bound)?);
+            if !self.addresses.contains(&bound.address()) {
+                self.addresses.push(bound.address());
+            }
+        }
+        let mut by_address: BTreeMap<String, Vec<Bound>> = BTreeMap::new();
+        sockets.into_iter().for_each(|bound| by_address.entry(bound.address()).or_default().push(bound));
+        for mut same in by_address.into_values() {
+            for missing in 0..threads.saturating_sub(same.len()) {
+                let again = same[missing].shared(1)?;
+                same.extend(again);
+            }
+            same.into_iter()
+                .enumerate()
+                .for_each(|(place, bound)| self.by_thread[place % threads].push(bound));
+        }
+        Ok(())
     }
 }
 
-/// The places that an entry of `server.listen` stands for, each with a socket for each thread.
+/// The sockets that an entry of `server.listen` stands for: those of the process before this one, or new ones.
 fn open(
     settings: &Settings,
     listen: &Listen,
     threads: usize,
     passed: &mut Passed,
-) -> Result<Vec<Vec<Bound>>, StartError> {
+) -> Result<Vec<Bound>, StartError> {
+    let inherited = passed.take_over(listen);
+    if !inherited.is_empty() {
+        return Ok(inherited);
+    }
     let opened = match listen {
         Listen::Tcp(address) => bind_tcp(*address, threads, only_v6(settings, listen)),
-        Listen::Unix(path) => bind_unix(path, threads),
+        // One queue, however many threads take from it.
+        Listen::Unix(path) => bind_unix(path).map(|bound| vec![bound]),
         Listen::Passed(name) => {
-            return passed.take(name, threads).map_err(|error| StartError::Passed(listen.to_string(), error));
+            return passed.take(name).map_err(|error| StartError::Passed(listen.to_string(), error));
         }
     };
-    let opened = opened.map_err(|error| StartError::Listen(listen.to_string(), error))?;
-    Ok(vec![opened])
+    opened.map_err(|error| StartError::Listen(listen.to_string(), error))
 }
 
 /// `[::]` alone serves IPv4 too; beside an IPv4 address with its port it must not, or they would be in each other's

@@ -13,6 +13,7 @@ use crate::app::{Gateway, Signal, State};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Purpose, Settings};
 use crate::crypto;
+use crate::server::passed::Passed;
 use crate::simulator::application;
 use crate::simulator::twilio::{Options, Simulator};
 use crate::store::{NewUser, Use};
@@ -36,11 +37,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     serve::start_log(&settings.log)?;
     let state = State::open_for(&settings, Use::Serve)?;
     runtime.block_on(add_user(&state))?;
-    let mut gateway = Gateway::start_on(&settings, state)?;
+    let mut gateway = Gateway::start_on(&settings, state, &mut Passed::from_environment())?;
     let address = gateway.addresses.first().map_or("", String::as_str);
     greet(address).map_err(|error| broken(&error))?;
     // There is no file to read again.
-    while gateway.wait() == Signal::Reload {}
+    while gateway.wait() != Signal::End {}
     gateway.stop();
     Ok(())
 }

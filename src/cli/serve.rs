@@ -1,6 +1,7 @@
 //! `vestibule serve`
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
@@ -8,25 +9,47 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Config, Failure};
-use crate::app::{Gateway, Signal, reload};
+use crate::app::{Gateway, HandedOver, Predecessor, Signal, hand_over, reload};
 use crate::config::{Loaded, Log, LogFormat, Purpose};
+use crate::server::passed::Passed;
 use crate::service_manager;
 
 /// What the service manager shows until there is more to tell.
 const SERVING: &str = "serving";
 
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
+    // As it is called now: an upgrade puts another file in its place.
+    let program =
+        std::env::current_exe().map_err(|error| Failure::Runtime(format!("this program: {error}")))?;
     let mut running = Loaded::load(&config.config, Purpose::Serve)?;
     start_log(&running.settings.log)?;
-    let mut gateway = Gateway::start(&running.settings)?;
+    let mut passed = Passed::from_environment();
+    let mut predecessor = Predecessor::of(&mut passed);
+    if let Some(Err(error)) = predecessor.as_mut().map(Predecessor::ask_for_the_store) {
+        return Err(Failure::Runtime(format!("the process before this one does not hand over: {error}")));
+    }
+    let mut gateway = Gateway::start(&running.settings, &mut passed)?;
     for address in &gateway.addresses {
         tracing::info!(address, "listening");
     }
+    if let Some(predecessor) = predecessor {
+        predecessor.may_go();
+    }
     service_manager::ready(SERVING);
-    while gateway.wait() == Signal::Reload {
-        service_manager::reloading();
-        reload_from(&config.config, &mut gateway, &mut running);
-        service_manager::ready(SERVING);
+    loop {
+        match gateway.wait() {
+            Signal::End => break,
+            Signal::Reload => reload_from(&config.config, &mut gateway, &mut running),
+            Signal::HandOver => match hand_over_to(&program, &config.config, &mut gateway) {
+                None => {}
+                Some(HandedOver::EndsInstead) => break,
+                Some(HandedOver::Yes) => {
+                    tracing::info!("another process has taken over: finishing what is under way");
+                    gateway.retire();
+                    return Ok(());
+                }
+            },
+        }
     }
     tracing::info!("stopping: finishing what is under way");
     service_manager::stopping();
@@ -34,8 +57,18 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Has this program, as it is installed now, take over. Nothing when the gateway goes on.
+fn hand_over_to(program: &Path, file: &Path, gateway: &mut Gateway) -> Option<HandedOver> {
+    tracing::info!(program = %program.display(), "another process is to take over");
+    let mut next = Command::new(program);
+    next.arg("serve").arg("--config").arg(file).stdin(Stdio::null());
+    let handed_over = hand_over(gateway, next);
+    handed_over.inspect_err(|error| tracing::error!(%error, "nobody took over; the gateway goes on")).ok()
+}
+
 /// Reads the configuration again, and tells the log what came of it.
 fn reload_from(file: &Path, gateway: &mut Gateway, running: &mut Loaded) {
+    service_manager::reloading();
     match reload(gateway, running, file) {
         Ok(reloaded) => {
             for difference in &reloaded.changed {
@@ -56,6 +89,7 @@ fn reload_from(file: &Path, gateway: &mut Gateway, running: &mut Loaded) {
             tracing::error!(%error, "the configuration was not reloaded; the gateway goes on with the one it has");
         }
     }
+    service_manager::ready(SERVING);
 }
 
 /// The log goes to standard error: standard output is for data.

@@ -39,15 +39,35 @@ impl fmt::Debug for Serving {
     }
 }
 
+/// Whether new connections and requests are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// They are.
+    No,
+    /// The gateway stops: what is under way is finished, and tunnels are cut, so that the next one can start.
+    Stops,
+    /// Another process serves already: tunnels have as long as requests under way.
+    HandsOver,
+}
+
+impl Drain {
+    /// Whether nothing new is taken.
+    pub fn is_on(&self) -> bool {
+        *self != Self::No
+    }
+}
+
 /// What every thread of the front is given, once.
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// What connections are served with now.
     pub serving: watch::Receiver<Arc<Serving>>,
-    /// Connections that may be open, over all threads.
+    /// Places for connections, over all threads.
     pub connections: Arc<Semaphore>,
-    /// Turns true when the gateway stops.
-    pub drain: watch::Receiver<bool>,
+    /// How many that are.
+    pub most_connections: usize,
+    /// Whether the gateway stops.
+    pub drain: watch::Receiver<Drain>,
     /// How long connections may take then.
     pub drain_timeout: Duration,
     /// Whether trusted proxies name their clients by the PROXY protocol.
@@ -106,11 +126,11 @@ impl Service {
     /// What is under way is finished, nothing new is begun.
     pub(super) fn is_draining(&self) -> bool {
         // The sender gone means stopping too.
-        *self.terms.drain.borrow() || self.terms.drain.has_changed().is_err()
+        self.terms.drain.borrow().is_on() || self.terms.drain.has_changed().is_err()
     }
 
     pub(super) async fn drained(&self) {
-        let _ = self.terms.drain.clone().wait_for(|drain| *drain).await;
+        let _ = self.terms.drain.clone().wait_for(Drain::is_on).await;
     }
 }
 
@@ -139,10 +159,23 @@ pub fn run(bound: Vec<Bound>, terms: &Terms) -> io::Result<()> {
         while let Some(ended) = listeners.join_next().await {
             note(ended, "a listener");
         }
+        if *terms.drain.borrow() == Drain::HandsOver {
+            tunnels(terms).await;
+        }
         tidying.abort();
         following.abort();
         Ok(())
     })
+}
+
+/// Waits for connections that became tunnels: each has its place until it ends.
+async fn tunnels(terms: &Terms) {
+    let all = u32::try_from(terms.most_connections).unwrap_or(u32::MAX);
+    let ended = tokio::time::timeout(terms.drain_timeout, terms.connections.acquire_many(all)).await;
+    if ended.is_err() {
+        let left = terms.most_connections.saturating_sub(terms.connections.available_permits());
+        tracing::warn!(tunnels = left, "tunnels still open after drain_timeout are cut");
+    }
 }
 
 /// A task that panicked took down what it served and nothing else; somebody must know.
@@ -167,7 +200,7 @@ async fn accept(listener: Listener, service: Rc<Service>) {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
-            _ = drain.wait_for(|drain| *drain) => break,
+            _ = drain.wait_for(Drain::is_on) => break,
             Some(ended) = open.join_next() => note(ended, "a connection"),
             (place, accepted) = next(&listener, &terms.connections) => match accepted {
                 Ok((stream, address)) => {

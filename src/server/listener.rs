@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use crate::config::Listen;
 use crate::proxy::KEEPALIVE;
 
 /// Connections that may wait to be accepted.
@@ -66,8 +68,8 @@ fn prepare_tcp(socket: SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_keepalive(&KEEPALIVE)
 }
 
-/// Binds a path for so many threads. Fails when somebody else has it.
-pub fn bind_unix(path: &Path, threads: usize) -> io::Result<Vec<Bound>> {
+/// Binds a path. Fails when somebody else has it.
+pub fn bind_unix(path: &Path) -> io::Result<Bound> {
     // A file left by a gateway that was killed is in the way; one that answers is not ours to take.
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(io::ErrorKind::AddrInUse.into());
@@ -78,7 +80,7 @@ pub fn bind_unix(path: &Path, threads: usize) -> io::Result<Vec<Bound>> {
         Ok(_) => return Err(io::ErrorKind::AlreadyExists.into()),
         Err(_) => {}
     }
-    Bound::Unix(StdUnixListener::bind(path)?).prepared()?.shared(threads)
+    Bound::Unix(StdUnixListener::bind(path)?).prepared()
 }
 
 impl Bound {
@@ -91,9 +93,30 @@ impl Bound {
         Ok(self)
     }
 
+    /// Whether it is a socket that an entry of `server.listen` names. Port 0 is any.
+    pub(super) fn listens_at(&self, listen: &Listen) -> bool {
+        match (self, listen) {
+            (Self::Tcp(listener), Listen::Tcp(wanted)) => listener.local_addr().is_ok_and(|address| {
+                address.ip() == wanted.ip() && [address.port(), 0].contains(&wanted.port())
+            }),
+            (Self::Unix(listener), Listen::Unix(wanted)) => {
+                listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(wanted))
+            }
+            (Self::Tcp(_) | Self::Unix(_), Listen::Tcp(_) | Listen::Unix(_) | Listen::Passed(_)) => false,
+        }
+    }
+
+    /// Another descriptor of it, to be passed on.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(OwnedFd::from),
+            Self::Unix(listener) => listener.try_clone().map(OwnedFd::from),
+        }
+    }
+
     /// The same socket for so many threads.
-    pub(super) fn shared(self, threads: usize) -> io::Result<Vec<Self>> {
-        let share = |_| match &self {
+    pub fn shared(&self, threads: usize) -> io::Result<Vec<Self>> {
+        let share = |_| match self {
             Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
             Self::Unix(listener) => listener.try_clone().map(Self::Unix),
         };

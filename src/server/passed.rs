@@ -3,17 +3,21 @@
 
 use std::fmt;
 use std::io;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 
 use listenfd::ListenFd;
-use socket2::{SockRef, Type};
+use socket2::{Domain, SockRef, Type};
 
 use super::listener::Bound;
-use crate::config;
+use crate::config::{self, Listen};
 
 /// What was passed and not taken yet.
 pub struct Passed {
     sockets: ListenFd,
     names: Vec<String>,
+    /// Those that the process before this one had opened itself.
+    inherited: Vec<Bound>,
 }
 
 impl fmt::Debug for Passed {
@@ -21,6 +25,11 @@ impl fmt::Debug for Passed {
         f.debug_struct("Passed").field("names", &self.names).finish_non_exhaustive()
     }
 }
+
+/// What our own sockets are called when one process hands over to the next, and the way the two speak.
+pub const OURS: &str = "vestibule";
+pub const OBSERVE: &str = "vestibule-observe";
+pub const WORD: &str = "vestibule-word";
 
 /// Why there is no such socket.
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +56,14 @@ impl Passed {
         let mut names = config::passed_names();
         // Who names none calls all of them so (sd_listen_fds_with_names(3)).
         names.resize(sockets.len(), "unknown".to_owned());
-        Self { sockets, names }
+        let mut passed = Self { sockets, names, inherited: Vec::new() };
+        let ours: Vec<usize> = (0..passed.names.len()).filter(|place| passed.names[*place] == OURS).collect();
+        passed.inherited = ours.into_iter().filter_map(|place| passed.socket(place).ok()).collect();
+        passed
     }
 
-    /// All sockets of a name, each for so many threads.
-    pub fn take(&mut self, name: &str, threads: usize) -> Result<Vec<Vec<Bound>>, PassedError> {
+    /// All sockets of a name.
+    pub fn take(&mut self, name: &str) -> Result<Vec<Bound>, PassedError> {
         if self.names.is_empty() {
             return Err(PassedError::None);
         }
@@ -59,13 +71,35 @@ impl Passed {
         if places.is_empty() {
             return Err(PassedError::Unknown(self.names.join(", ")));
         }
-        let socket = |place| self.socket(place).and_then(|bound| bound.shared(threads));
-        places.into_iter().map(socket).collect::<io::Result<_>>().map_err(PassedError::Unfit)
+        places
+            .into_iter()
+            .map(|place| self.socket(place))
+            .collect::<io::Result<_>>()
+            .map_err(PassedError::Unfit)
     }
 
-    /// Names that nobody asked for.
+    /// The sockets of the process before this one that listen where this entry says.
+    pub fn take_over(&mut self, listen: &Listen) -> Vec<Bound> {
+        self.inherited.extract_if(.., |bound| bound.listens_at(listen)).collect()
+    }
+
+    /// The one where monitors asked the process before this one.
+    pub fn take_observe(&mut self) -> Option<TcpListener> {
+        let place = self.names.iter().position(|name| name == OBSERVE)?;
+        self.sockets.take_tcp_listener(place).ok().flatten()
+    }
+
+    /// The way to speak with the process before this one.
+    pub fn take_word(&mut self) -> Option<UnixStream> {
+        let place = self.names.iter().position(|name| name == WORD)?;
+        let (family, kind) = (Domain::UNIX.into(), Type::STREAM.into());
+        self.sockets.take_custom(place, family, kind, "stream").ok().flatten()
+    }
+
+    /// Names of the service manager's that nobody asked for.
     pub fn left<'p>(&'p self, asked: impl Fn(&str) -> bool + 'p) -> impl Iterator<Item = &'p str> {
-        self.names.iter().map(String::as_str).filter(move |name| !asked(name))
+        let is_own = |name: &&str| [OURS, OBSERVE, WORD].contains(name);
+        self.names.iter().map(String::as_str).filter(move |name| !is_own(name) && !asked(name))
     }
 
     fn socket(&mut self, place: usize) -> io::Result<Bound> {

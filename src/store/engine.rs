@@ -2,7 +2,7 @@
 //! transaction.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -28,7 +28,7 @@ pub(super) struct Engine {
     /// Which of the two it is, for the little that they say differently.
     pub(super) dialect: Dialect,
     /// Where one gateway works alone: its right to.
-    pub(super) _claim: Option<Claim>,
+    pub(super) claim: Mutex<Option<Claim>>,
 }
 
 /// A kind of database.

@@ -11,7 +11,7 @@ mod pool;
 mod values;
 mod wire;
 
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
@@ -67,7 +67,7 @@ pub(super) fn start(settings: &config::Postgres, use_: Use) -> Result<Engine, Op
         }),
         poll: POLL,
         dialect: Dialect::Postgres,
-        _claim: None,
+        claim: Mutex::default(),
     })
 }
 

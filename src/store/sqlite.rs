@@ -9,7 +9,7 @@ pub(super) mod file;
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn open(path: &Path, use_: Use) -> Result<Engine, StoreError> {
         listen: Box::new(|| ()),
         poll: POLL,
         dialect: Dialect::Sqlite,
-        _claim: claim,
+        claim: Mutex::new(claim),
     })
 }
 

@@ -23,6 +23,7 @@ mod fleet;
 mod forward_auth;
 mod frames;
 mod growth;
+mod handover;
 mod hostile;
 mod http2;
 mod idle;

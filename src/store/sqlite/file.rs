@@ -20,7 +20,23 @@ pub(super) const APPLICATION: i32 = i32::from_be_bytes(*b"vest");
 /// ends, however it ends.
 #[derive(Debug)]
 pub(in crate::store) struct Claim {
-    _locked: File,
+    path: PathBuf,
+    locked: Option<File>,
+}
+
+impl Claim {
+    /// Gives it up.
+    pub(in crate::store) fn let_go(&mut self) {
+        self.locked = None;
+    }
+
+    /// Takes it again, unless somebody else has it by now.
+    pub(in crate::store) fn take_again(&mut self) -> Result<(), StoreError> {
+        if self.locked.is_none() {
+            *self = claim(&self.path)?;
+        }
+        Ok(())
+    }
 }
 
 /// Takes the right, or says who has it. The lock is a file of its own: closing the database's own, as every copy of it
@@ -48,7 +64,7 @@ pub(in crate::store) fn claim(path: &Path) -> Result<Claim, StoreError> {
     }
     let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     noted.map_err(failed)?;
-    Ok(Claim { _locked: file })
+    Ok(Claim { path: path.to_owned(), locked: Some(file) })
 }
 
 /// A file that belongs to another: its name with something after it.
