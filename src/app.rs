@@ -40,8 +40,9 @@ use crate::pages::Desk;
 use crate::server::addresses::Addresses;
 use crate::server::front::Drain;
 use crate::server::passed::{OBSERVE, Passed, PassedError};
-use crate::server::{front, listener, observe, tls};
+use crate::server::{front, listener, observe, redirect, tls};
 use crate::store::{OpenError, Store, StoreError, Use};
+use crate::tls::TlsError;
 use crate::verifier::Verifier;
 use crate::verifier::failover::Failover;
 use crate::verifier::lookup::Lookup;
@@ -76,11 +77,14 @@ pub enum StartError {
     #[error("templates: {0}")]
     Pages(String),
     /// The certificate cannot be used.
-    #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    #[error("server.tls: {0}")]
+    Tls(TlsError),
+    /// No key for session tickets.
+    #[error("no key for TLS session tickets: {0}")]
+    Tickets(rustls::Error),
     /// TLS to an upstream cannot be spoken.
     #[error("route: {0}")]
-    Upstream(#[from] crate::tls::TlsError),
+    Upstream(#[from] TlsError),
     /// The provider's client cannot be made.
     #[error(
         "no HTTPS client for the provider: {0}; install the system's CA certificates (package ca-certificates)"
@@ -375,7 +379,7 @@ impl Gateway {
         let known_change = back_office.block_on(state.store.last_change()).map_err(KeysError::Store)?;
         let foundation = back_office.block_on(Foundation::lay(settings, state))?;
         let current = Arrangement::first(settings, &foundation, back_office.handle())?;
-        let Listeners { addresses, by_thread, mut kept } = Listeners::open(settings, passed)?;
+        let Listeners { addresses, by_thread, mut kept, redirects } = Listeners::open(settings, passed)?;
         let outlets = Outlets::of(&current);
         kept.extend(observe(settings, &back_office, outlets.observed.subscribe(), passed)?);
         let failover = current.desk.sign_in.failover().clone();
@@ -391,6 +395,15 @@ impl Gateway {
             known_change,
         };
         keep_house(back_office.handle(), household, settings);
+        let watched = (outlets.serving.subscribe(), foundation.clock.clone());
+        back_office.spawn(tls::watch(watched.0, watched.1));
+        let known = Arc::new(redirect::Redirect {
+            serving: outlets.serving.subscribe(),
+            public_url: settings.server.public_url.clone(),
+        });
+        for socket in redirects {
+            back_office.spawn(redirect::serve(socket, known.clone()));
+        }
 
         let (drain, draining) = watch::channel(Drain::No);
         let terms = front::Terms {

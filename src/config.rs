@@ -11,6 +11,7 @@ mod secret;
 mod sections;
 mod spend;
 mod store;
+mod tls;
 mod upstream;
 mod values;
 
@@ -25,10 +26,11 @@ pub use reader::Problem;
 pub use route::Route;
 pub use secret::{Later, passed_names};
 pub use sections::{
-    Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session, TlsFiles,
+    Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session,
 };
 pub use spend::Spend;
 pub use store::{Place, Postgres, Reach, Store, host_name};
+pub use tls::{Tls, TlsFiles, TlsVersion};
 pub use upstream::{Balance, HealthCheck, Http1, ProxyProtocol, Trust, Upstream, Upstreams};
 
 use reader::Document;

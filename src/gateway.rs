@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use http_body_util::Either;
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::header::{HeaderValue, SEC_WEBSOCKET_VERSION, STRICT_TRANSPORT_SECURITY, UPGRADE};
 use hyper::{HeaderMap, Request, Response};
 use ipnet::IpNet;
 
@@ -29,11 +29,12 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::policy::{Cause, Decision, Policy};
 use crate::domain::time::Timestamp;
-use crate::message::client_address;
+use crate::message::certificate_names::CertificateNames;
 use crate::message::forwarded::chain_field;
 use crate::message::kind::{Kind, kind};
 use crate::message::origin;
 use crate::message::session_cookie::Names;
+use crate::message::{authority, client_address};
 use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
 use crate::pages::{self, Pages};
@@ -57,6 +58,8 @@ pub struct Site {
     forward_auth: Option<ForwardAuth>,
     /// Renders refusals.
     pub pages: Arc<Pages>,
+    /// What browsers are told about https (RFC 6797), where they are.
+    hsts: Option<HeaderValue>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -71,6 +74,7 @@ impl Site {
             trusted_proxies: forward_auth::trusted_proxies(settings),
             forward_auth: ForwardAuth::new(settings),
             pages,
+            hsts: hsts(settings),
             clock,
         }
     }
@@ -86,6 +90,11 @@ impl Site {
     }
 }
 
+fn hsts(settings: &Settings) -> Option<HeaderValue> {
+    let time = settings.server.tls.as_ref()?.hsts?;
+    HeaderValue::try_from(format!("max-age={}", time.as_secs())).ok()
+}
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -94,6 +103,8 @@ pub struct Peer {
     address: IpAddr,
     kind: PeerKind,
     chain: HeaderValue,
+    /// What the certificate that it saw is for, where it might have seen another.
+    saw: Option<Arc<CertificateNames>>,
 }
 
 /// What may be believed of what a peer writes about itself.
@@ -112,7 +123,7 @@ impl Peer {
     pub fn new(address: IpAddr, held: Rc<dyn fmt::Debug>) -> Self {
         let address = address.to_canonical();
         let connection = Rc::new(ClientConnection::new(held));
-        Self { connection, address, kind: PeerKind::Network, chain: chain_field(&[address]) }
+        Self { connection, address, kind: PeerKind::Network, chain: chain_field(&[address]), saw: None }
     }
 
     /// The same, of whom a proxy before it said that it cannot name its client: nothing that the client writes about
@@ -121,11 +132,22 @@ impl Peer {
         Self { kind: PeerKind::Unnamed, ..self }
     }
 
+    /// The same, which saw a certificate with these names; none where there is but one.
+    pub fn saw(self, names: Option<Arc<CertificateNames>>) -> Self {
+        Self { saw: names, ..self }
+    }
+
+    /// A request for a host that the certificate of its connection is not for went astray (RFC 9110 section 15.5.20).
+    fn went_astray(&self, target: &Target<'_>) -> bool {
+        let Some(names) = &self.saw else { return false };
+        !authority::host(target.authority()).is_ok_and(|host| names.cover(&host))
+    }
+
     /// A peer on a Unix socket: a proxy on this machine.
     pub fn local(held: Rc<dyn fmt::Debug>) -> Self {
         let address = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
         let connection = Rc::new(ClientConnection::new(held));
-        Self { connection, address, kind: PeerKind::Unix, chain: chain_field(&[address]) }
+        Self { connection, address, kind: PeerKind::Unix, chain: chain_field(&[address]), saw: None }
     }
 
     /// Whether what it writes about its clients is believed. Asked anew for each request: a reload may have changed it.
@@ -179,10 +201,15 @@ impl Front {
     /// Answers a request. Every way out of here is an answer.
     pub async fn answer(&self, request: Box<Request<Incoming>>, peer: &Peer) -> Response<ReplyBody> {
         let kind = kind(request.method(), request.headers());
-        match self.serve(request, peer, kind).await {
+        let mut answer = match self.serve(request, peer, kind).await {
             Ok(answer) => answer,
             Err(refusal) => reply::refused(&self.site.pages, &refusal, kind).map(Either::Right),
+        };
+        if let Some(hsts) = &self.site.hsts {
+            // The application may know better.
+            answer.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
         }
+        answer
     }
 
     async fn serve(
@@ -198,6 +225,9 @@ impl Front {
         }
         let target = target::read(&self.site.policy, &request)
             .map_err(|refusal| reply::noted(refusal, &request, peer.address))?;
+        if peer.went_astray(&target) {
+            return Err(reply::noted(Refusal::UnknownHost, &request, peer.address));
+        }
         if target.is_ours {
             let session = match self.session(request.headers(), self.site.clock.now()).await {
                 // It has its own words for that, or needs nobody.

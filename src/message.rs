@@ -1,6 +1,7 @@
 //! HTTP fields as pure functions: what is read from a request, and what is taken out and put in before it goes on.
 
 pub mod authority;
+pub mod certificate_names;
 pub mod client_address;
 pub mod forwarded;
 pub mod framing;

@@ -14,6 +14,7 @@ pub mod observe;
 pub mod offenders;
 pub mod passed;
 mod proxy_protocol;
+pub mod redirect;
 mod screened;
 pub mod tls;
 mod traffic;

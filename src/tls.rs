@@ -1,4 +1,4 @@
-//! TLS towards others: whom we trust, and who we are. A certificate that cannot be verified is never passed over, and
+//! What TLS is made of: whom we trust, and who we are. A certificate that cannot be verified is never passed over, and
 //! nothing can switch that off.
 
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
@@ -65,7 +66,7 @@ pub fn client(trust: &Trust) -> Result<ClientConfig, TlsError> {
 
 /// The authorities of a file, and nobody else. An empty file must not mean that everybody is trusted, or that the
 /// system is asked instead.
-fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
+pub fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
     let wanted = "the certificates of the authorities to trust";
     let mut store = RootCertStore::empty();
     for certificate in certificates(file, wanted)? {
@@ -87,4 +88,16 @@ fn certificates(file: &Path, wanted: &'static str) -> Result<Vec<CertificateDer<
 fn pem_error(file: &Path, wanted: &'static str) -> impl Fn(pem::Error) -> TlsError {
     let file = file.display().to_string();
     move |source| TlsError::Pem { file: file.clone(), wanted, source }
+}
+
+/// What we show to clients.
+pub fn certified_key(files: &TlsFiles) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain = certificates(&files.certificate, "your own certificate first, then the intermediate ones")?;
+    let key = PrivateKeyDer::from_pem_file(&files.private_key);
+    let key = key.map_err(pem_error(&files.private_key, "a private key"))?;
+    let name = files.certificate.display().to_string();
+    let unusable = |error| TlsError::Unusable(name, error, "the key that belongs to the certificate");
+    CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
+        .map(Arc::new)
+        .map_err(unusable)
 }

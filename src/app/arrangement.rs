@@ -1,6 +1,7 @@
 //! What one configuration comes to: made whole, and tried, before anybody is served with it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -26,11 +27,10 @@ use crate::pages::{BASE, Desk, Pages};
 use crate::proxy::Applications;
 use crate::server::front::Serving;
 use crate::server::observe::Observed;
-use crate::server::tls;
+use crate::server::tls::{Ticketer, Tls, ticketer};
 use crate::store::Store;
 
 /// What a gateway stands on as long as it runs, whatever its configuration becomes.
-#[derive(Debug)]
 pub(super) struct Foundation {
     pub(super) store: Store,
     master: Arc<MasterKey>,
@@ -39,6 +39,14 @@ pub(super) struct Foundation {
     pub(super) keys: Arc<Keys>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) audit: Audit,
+    /// Clients that come back resume their TLS sessions, whatever the configuration has become.
+    ticketer: Ticketer,
+}
+
+impl fmt::Debug for Foundation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Foundation").field("store", &self.store).finish_non_exhaustive()
+    }
 }
 
 impl Foundation {
@@ -50,7 +58,8 @@ impl Foundation {
         let sessions = Arc::new(Sessions::new(store.clone(), settings.session, clock.clone()));
         let metrics = Metrics::new();
         let audit = Audit::new(store.clone(), metrics.clone());
-        Ok(Self { store, master, clock, metrics, keys, sessions, audit })
+        let ticketer = ticketer().map_err(StartError::Tickets)?;
+        Ok(Self { store, master, clock, metrics, keys, sessions, audit, ticketer })
     }
 
     fn state(&self) -> State {
@@ -136,9 +145,10 @@ impl Arrangement {
             clock: clock.clone(),
         };
         let site = Arc::new(Site::new(settings, desk.pages.clone(), clock.clone()));
+        let tls = settings.server.tls.as_ref().map(|tls| Tls::new(tls, foundation.ticketer.clone()));
         let serving = Serving {
             generation: Generation { site, applications, office },
-            tls: settings.server.tls.as_ref().map(tls::acceptor).transpose()?,
+            tls: tls.transpose().map_err(StartError::Tls)?,
             idle_timeout: settings.server.idle_timeout,
         };
         Ok(Self {

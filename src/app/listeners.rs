@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::thread;
 
@@ -17,6 +18,8 @@ pub(super) struct Listeners {
     pub(super) by_thread: Vec<Vec<Bound>>,
     /// All of them once more, for the process that takes over from this one.
     pub(super) kept: Vec<Kept>,
+    /// Those where http is sent on to https.
+    pub(super) redirects: Vec<TcpListener>,
 }
 
 /// A socket to be passed on.
@@ -44,11 +47,16 @@ impl Listeners {
             workers => workers,
         };
         let by_thread = (0..threads).map(|_| Vec::new()).collect();
-        let mut listeners = Self { addresses: Vec::new(), by_thread, kept: Vec::new() };
+        let mut listeners =
+            Self { addresses: Vec::new(), by_thread, kept: Vec::new(), redirects: Vec::new() };
         for listen in &settings.server.listen {
             let sockets = open(settings, listen, threads, passed)?;
             let added = listeners.add(listen, sockets);
             added.map_err(|error| StartError::Listen(listen.to_string(), error))?;
+        }
+        for address in &settings.server.redirect_listen {
+            let opened = listeners.add_redirect(*address, passed);
+            opened.map_err(|error| StartError::Listen(address.to_string(), error))?;
         }
         let is_asked = |name: &str| settings.server.listen.contains(&Listen::Passed(name.to_owned()));
         for name in passed.left(is_asked) {
@@ -56,6 +64,22 @@ impl Listeners {
             tracing::warn!(listen = %format!("fd:{name}"), remedy, "a socket was passed that nobody listens on");
         }
         Ok(listeners)
+    }
+
+    fn add_redirect(&mut self, address: SocketAddr, passed: &mut Passed) -> io::Result<()> {
+        let listen = Listen::Tcp(address);
+        let mut sockets = passed.take_over(&listen);
+        if sockets.is_empty() {
+            sockets = bind_tcp(address, 1, false)?;
+        }
+        for bound in sockets {
+            self.kept.push(Kept::of(&listen, &bound)?);
+            if let Bound::Tcp(listener) = bound {
+                tracing::info!(address = %listener.local_addr()?, "http is sent on to https");
+                self.redirects.push(listener);
+            }
+        }
+        Ok(())
     }
 
     /// Shares the sockets of an entry out: each has a thread, and each thread has one of each address.

@@ -27,7 +27,7 @@ pub struct Reloaded {
 
 /// What cannot be changed while the gateway runs: sockets, threads, counted places, the store and what is read from it,
 /// and the log. Keys, or sections of them.
-const FIXED: [&str; 11] = [
+const FIXED: [&str; 12] = [
     "log",
     "observe",
     "server.drain_timeout",
@@ -35,6 +35,7 @@ const FIXED: [&str; 11] = [
     "server.max_connections",
     "server.max_connections_per_address",
     "server.proxy_protocol",
+    "server.redirect_listen",
     "server.state_directory",
     "server.workers",
     "session",
@@ -67,6 +68,7 @@ fn with_what_is_fixed(mut settings: Settings, running: &Settings) -> Settings {
     server.max_connections = kept.max_connections;
     server.max_connections_per_address = kept.max_connections_per_address;
     server.proxy_protocol = kept.proxy_protocol;
+    server.redirect_listen.clone_from(&kept.redirect_listen);
     server.state_directory.clone_from(&kept.state_directory);
     server.workers = kept.workers;
     settings.log = running.log.clone();

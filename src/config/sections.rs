@@ -12,6 +12,7 @@ use tracing::Level;
 use super::provider::Provider;
 use super::reader::{Section, boolean, integer};
 use super::secret::environment;
+use super::tls::{self, Tls};
 use super::values::{Network, duration, duration_or_none, one_of, refuse_everybody};
 use crate::domain::channel::Channel;
 use crate::domain::limits::Rate;
@@ -40,8 +41,10 @@ pub struct Server {
     pub max_connections_per_address: u32,
     /// Whether trusted proxies name their clients by the PROXY protocol.
     pub proxy_protocol: bool,
-    /// Certificate and key, when the gateway speaks TLS itself.
-    pub tls: Option<TlsFiles>,
+    /// Where http is sent on to https.
+    pub redirect_listen: Vec<SocketAddr>,
+    /// When the gateway speaks TLS itself.
+    pub tls: Option<Tls>,
 }
 
 /// A place to listen.
@@ -125,15 +128,6 @@ impl FromStr for PublicUrl {
         let host = url.host_str().filter(|_| bare).ok_or(wrong)?.trim_end_matches('.').to_owned();
         Ok(Self { secure, host, port: url.port() })
     }
-}
-
-/// A certificate and its key, for TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The chain, PEM, leaf first.
-    pub certificate: PathBuf,
-    /// Its key, PEM.
-    pub private_key: PathBuf,
 }
 
 /// `[challenge]`
@@ -252,7 +246,15 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
             "nobody may speak it; list the load balancers' networks in trusted_proxies, or remove this line";
         section.problem("proxy_protocol", text);
     }
-    let tls = tls(&section.section("tls"));
+    let redirect_listen: Vec<SocketAddr> = section.list("redirect_listen");
+    let tls_section = section.section("tls");
+    let tls = tls::tls(&tls_section);
+    if !redirect_listen.is_empty() && !public_url.as_ref().is_none_or(|url| url.secure) {
+        section.problem(
+            "redirect_listen",
+            "there is no https to send people to; write public_url with https://, or remove it",
+        );
+    }
     if tls.is_some() && public_url.as_ref().is_some_and(|url| !url.secure) {
         section
             .problem("public_url", "http, but [server.tls] is set; write https://…, or remove [server.tls]");
@@ -271,6 +273,7 @@ pub(super) fn server(section: &Section<'_>) -> Option<Server> {
         max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX).max(1),
         max_connections_per_address: u32::try_from(per_address).unwrap_or(u32::MAX),
         proxy_protocol,
+        redirect_listen,
         tls,
     })
 }
@@ -286,22 +289,6 @@ const STATE_DIRECTORY: &str = "/var/lib/vestibule";
 /// What the service manager gives (systemd.exec(5), `StateDirectory=`): a list, of which the first is ours.
 fn given_state_directory() -> Option<PathBuf> {
     environment("STATE_DIRECTORY").and_then(|list| list.split(':').next().map(PathBuf::from))
-}
-
-fn tls(section: &Section<'_>) -> Option<TlsFiles> {
-    if !section.is_present() {
-        return None;
-    }
-    let file = |key: &'static str| {
-        let path = section.readable(key);
-        if path.is_none() {
-            section.problem(key, "missing; write the path of a PEM file");
-        }
-        path
-    };
-    let (certificate, private_key) = (file("certificate"), file("private_key"));
-    section.finish();
-    Some(TlsFiles { certificate: certificate?, private_key: private_key? })
 }
 
 pub(super) fn challenge(

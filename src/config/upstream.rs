@@ -10,7 +10,8 @@ use hyper::Uri;
 use rustls::pki_types::ServerName;
 
 use super::reader::{Section, boolean, integer};
-use super::sections::{Listen, TlsFiles};
+use super::sections::Listen;
+use super::tls::TlsFiles;
 use super::values::{duration, one_of, size};
 
 /// Where an application runs, and how it is spoken to there.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::error::Error as _;
 use std::future::{Future, pending};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -14,9 +15,11 @@ use super::client::Client;
 use super::front::Service;
 use super::lingering::Lingering;
 use super::listener::Stream;
+use super::tls::Tls;
 use super::turns::{ALL, Turns};
 use super::{http1, http2};
 use crate::gateway::Peer;
+use crate::message::certificate_names::CertificateNames;
 use crate::proxy::Why;
 
 /// A handshake is done in so long, or not at all.
@@ -43,9 +46,10 @@ pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<Client>, se
         return Box::pin(http1::serve(stream, peer, service)).await;
     };
     let turns = service.turns.clone();
-    let Some(stream) = Box::pin(handshake(tls, stream, client, &service)).await else {
+    let Some(stream) = Box::pin(handshake(tls.acceptor(), stream, client, &service)).await else {
         return End::Ordinary;
     };
+    let peer = peer.saw(certificate(&tls, &stream));
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         Box::pin(turns.take(client, FIRST, http2::serve(stream, peer, service))).await
     } else {
@@ -56,7 +60,7 @@ pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<Client>, se
 type Encrypted = Box<TlsStream<Lingering<Stream>>>;
 
 async fn handshake(
-    tls: TlsAcceptor,
+    tls: &TlsAcceptor,
     stream: Lingering<Stream>,
     client: Option<Client>,
     service: &Service,
@@ -72,6 +76,13 @@ async fn handshake(
             None
         }
     }
+}
+
+/// The names in the certificate that the client saw, where there are others that it might have seen.
+fn certificate(tls: &Tls, stream: &Encrypted) -> Option<Arc<CertificateNames>> {
+    let certificates = tls.certificates();
+    let shown = || certificates.for_host(stream.get_ref().1.server_name());
+    certificates.are_several().then(shown).flatten().map(|shown| shown.names().clone())
 }
 
 /// Why a handshake was given up.

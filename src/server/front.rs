@@ -1,7 +1,6 @@
 //! One thread of the front: its own runtime, listeners and connections.
 
 use std::cell::RefCell;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,7 +10,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until};
-use tokio_rustls::TlsAcceptor;
 
 use super::addresses::Addresses;
 use super::client::Client;
@@ -19,24 +17,19 @@ use super::connection::{self, End};
 use super::listener::{Bound, Listener, Stream};
 use super::offenders::{Admission, Offenders};
 use super::proxy_protocol;
+use super::tls::Tls;
 use super::turns::Turns;
 use crate::gateway::{Front, Generation, Peer};
 
 /// What one configuration has connections served with; a reload gives the next.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Serving {
     /// What requests are served with.
     pub generation: Generation,
     /// TLS, when the gateway speaks it itself.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Tls>,
     /// How long a connection is kept without a request.
     pub idle_timeout: Duration,
-}
-
-impl fmt::Debug for Serving {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serving").field("tls", &self.tls.is_some()).finish_non_exhaustive()
-    }
 }
 
 /// Whether new connections and requests are taken.
@@ -105,7 +98,7 @@ impl Service {
         self.current.borrow().front.clone()
     }
 
-    pub(super) fn tls(&self) -> Option<TlsAcceptor> {
+    pub(super) fn tls(&self) -> Option<Tls> {
         self.current.borrow().serving.tls.clone()
     }
 

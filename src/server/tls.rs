@@ -1,64 +1,86 @@
-//! TLS by rustls: 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN.
+//! TLS with clients, by rustls: 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN, and the certificate that fits the host asked for.
 
-use std::path::Path;
+mod certificates;
+mod watch;
+
+use std::fmt;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::TlsFiles;
+pub use certificates::{Certificates, Shown};
+pub use watch::watch;
 
-/// Why there is no TLS.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read or is no PEM.
-    #[error("{file}: {source}; give a PEM file with {wanted}")]
-    Pem {
-        /// The file.
-        file: String,
-        /// What should be in it.
-        wanted: &'static str,
-        /// What is wrong.
-        source: pem::Error,
-    },
-    /// The chain file has no certificate.
-    #[error("{0} holds no certificate; give the chain as PEM, your own certificate first")]
-    NoCertificate(String),
-    /// Certificate and key do not go together.
-    #[error(
-        "the certificate {0} and its key cannot be used: {1}; give the key that belongs to the certificate"
-    )]
-    Unusable(String, rustls::Error),
+use crate::config::{self, TlsVersion};
+use crate::tls::{TlsError, authorities};
+
+/// TLS with clients, as one configuration has it.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    certificates: Arc<Certificates>,
 }
 
-/// Reads the files.
-pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
-    let name = files.certificate.display().to_string();
-    let chain = chain(&files.certificate)?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate(name));
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tls").field(&self.certificates).finish()
     }
-    let key = PrivateKeyDer::from_pem_file(&files.private_key)
-        .map_err(pem_error(&files.private_key, "a private key"))?;
-    let builder = ServerConfig::builder().with_no_client_auth();
-    let mut config =
-        builder.with_single_cert(chain, key).map_err(|error| TlsError::Unusable(name.clone(), error))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // Resumption without memory on our side.
-    config.ticketer =
-        rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Unusable(name, error))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wanted = "a certificate";
-    let certificates = CertificateDer::pem_file_iter(file).map_err(pem_error(file, wanted))?;
-    certificates.collect::<Result<_, _>>().map_err(pem_error(file, wanted))
+/// What tickets are sealed with: resumption without memory on our side. It outlives a reload, so that clients resume.
+pub type Ticketer = Arc<dyn ProducesTickets>;
+
+/// A key for tickets, which changes by itself every few hours.
+pub fn ticketer() -> Result<Ticketer, rustls::Error> {
+    rustls::crypto::aws_lc_rs::Ticketer::new()
 }
 
-fn pem_error(file: &Path, wanted: &'static str) -> impl Fn(pem::Error) -> TlsError {
-    let file = file.display().to_string();
-    move |source| TlsError::Pem { file: file.clone(), wanted, source }
+impl Tls {
+    /// Reads the files. What is wrong with any of them is found here.
+    pub fn new(settings: &config::Tls, ticketer: Ticketer) -> Result<Self, TlsError> {
+        let certificates = Arc::new(Certificates::read(settings)?);
+        let builder = ServerConfig::builder_with_protocol_versions(versions(settings.oldest));
+        let builder = match &settings.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(file) => {
+                let verifier = WebPkiClientVerifier::builder(Arc::new(authorities(file)?)).build();
+                let unusable = |error: rustls::server::VerifierBuilderError| {
+                    let wanted = "the certificates of the authorities whose clients may come";
+                    TlsError::Unusable(
+                        file.display().to_string(),
+                        rustls::Error::General(error.to_string()),
+                        wanted,
+                    )
+                };
+                builder.with_client_cert_verifier(verifier.map_err(unusable)?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(certificates.clone());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = ticketer;
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates })
+    }
+
+    /// Takes connections.
+    pub const fn acceptor(&self) -> &TlsAcceptor {
+        &self.acceptor
+    }
+
+    /// What is shown to clients.
+    pub const fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
+    }
+}
+
+static ALL: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+static NEWEST: [&SupportedProtocolVersion; 1] = [&TLS13];
+
+const fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    match oldest {
+        TlsVersion::Tls12 => &ALL,
+        TlsVersion::Tls13 => &NEWEST,
+    }
 }

@@ -12,6 +12,7 @@ mod answers;
 mod api;
 mod backup;
 mod balance;
+mod certificates;
 mod challenge;
 mod cli;
 mod clock_jump;

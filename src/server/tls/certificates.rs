@@ -1,0 +1,141 @@
+//! The certificates that are shown to clients: which one, until when, and read again without anybody noticing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::config::{self, TlsFiles};
+use crate::domain::time::Timestamp;
+use crate::message::certificate_names::CertificateNames;
+use crate::tls::{TlsError, certified_key};
+
+/// All of them.
+pub struct Certificates {
+    files: Vec<TlsFiles>,
+    /// In the order of the configuration; the first is shown where none fits.
+    shown: ArcSwap<Vec<Arc<Shown>>>,
+}
+
+/// One certificate with its key.
+pub struct Shown {
+    key: Arc<CertifiedKey>,
+    names: Arc<CertificateNames>,
+    expires: Timestamp,
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.shown.load().iter()).finish()
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shown")
+            .field("names", &self.names)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Certificates {
+    pub(super) fn read(settings: &config::Tls) -> Result<Self, TlsError> {
+        let shown = ArcSwap::from_pointee(read(&settings.files)?);
+        Ok(Self { files: settings.files.clone(), shown })
+    }
+
+    /// The files they are read from.
+    pub fn files(&self) -> &[TlsFiles] {
+        &self.files
+    }
+
+    /// Reads the files again; from now on all of them are shown as they are there, or none.
+    pub fn read_again(&self) -> Result<(), TlsError> {
+        self.shown.store(Arc::new(read(&self.files)?));
+        Ok(())
+    }
+
+    /// Each of them at this moment.
+    pub fn all(&self) -> Arc<Vec<Arc<Shown>>> {
+        self.shown.load_full()
+    }
+
+    /// The one that is shown to whoever asks for a host (RFC 6066 section 3): one that has its name, or else the first.
+    pub fn for_host(&self, host: Option<&str>) -> Option<Arc<Shown>> {
+        let shown = self.shown.load();
+        let fits = host.and_then(|host| shown.iter().find(|shown| shown.names.cover(host)));
+        fits.or_else(|| shown.first()).cloned()
+    }
+
+    /// Whether there are several, so that a connection may be for one host and a request on it for another.
+    pub fn are_several(&self) -> bool {
+        self.shown.load().len() > 1
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.for_host(hello.server_name()).map(|shown| shown.key.clone())
+    }
+}
+
+impl Shown {
+    fn new(files: &TlsFiles) -> Result<Self, TlsError> {
+        let key = certified_key(files)?;
+        let leaf = key.end_entity_cert().ok().and_then(|leaf| X509Certificate::from_der(leaf).ok());
+        let Some((_, leaf)) = leaf else {
+            let name = files.certificate.display().to_string();
+            let error = rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
+            return Err(TlsError::Unusable(
+                name,
+                error,
+                "your own certificate first, then the intermediate ones",
+            ));
+        };
+        let (names, expires) =
+            (Arc::new(names(&leaf)), Timestamp::from_unix(leaf.validity().not_after.timestamp()));
+        Ok(Self { key, names, expires })
+    }
+
+    /// Its names.
+    pub const fn names(&self) -> &Arc<CertificateNames> {
+        &self.names
+    }
+
+    /// What it is called: its first name.
+    pub fn name(&self) -> &str {
+        self.names.0.first().map_or("(without a name)", String::as_str)
+    }
+
+    /// When it is over.
+    pub const fn expires(&self) -> Timestamp {
+        self.expires
+    }
+}
+
+fn read(files: &[TlsFiles]) -> Result<Vec<Arc<Shown>>, TlsError> {
+    files.iter().map(|files| Shown::new(files).map(Arc::new)).collect()
+}
+
+/// Its subject alternative names; the common name is nobody's any more (RFC 9525 section 2).
+fn names(leaf: &X509Certificate<'_>) -> CertificateNames {
+    let alternative = leaf.subject_alternative_name().ok().flatten();
+    let names = alternative.iter().flat_map(|names| &names.value.general_names);
+    let name = |name: &GeneralName<'_>| {
+        if let GeneralName::DNSName(name) = name {
+            return Some(name.to_ascii_lowercase());
+        }
+        let GeneralName::IPAddress(bytes) = name else { return None };
+        let v4 = <[u8; 4]>::try_from(*bytes).map(|octets| std::net::Ipv4Addr::from(octets).to_string());
+        v4.or_else(|_| {
+            <[u8; 16]>::try_from(*bytes).map(|octets| std::net::Ipv6Addr::from(octets).to_string())
+        })
+        .ok()
+    };
+    CertificateNames(names.filter_map(name).collect())
+}
