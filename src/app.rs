@@ -40,7 +40,7 @@ use crate::pages::Desk;
 use crate::server::addresses::Addresses;
 use crate::server::front::Drain;
 use crate::server::passed::{OBSERVE, Passed, PassedError};
-use crate::server::{front, listener, observe, redirect, tls};
+use crate::server::{acme, front, listener, observe, redirect, tls};
 use crate::store::{OpenError, Store, StoreError, Use};
 use crate::tls::TlsError;
 use crate::verifier::Verifier;
@@ -397,7 +397,13 @@ impl Gateway {
         keep_house(back_office.handle(), household, settings);
         let watched = (outlets.serving.subscribe(), foundation.clock.clone());
         back_office.spawn(tls::watch(watched.0, watched.1));
+        back_office.spawn(acme::keep(acme::Renewal {
+            serving: outlets.serving.subscribe(),
+            kept: foundation.tls.clone(),
+            clock: foundation.clock.clone(),
+        }));
         let known = Arc::new(redirect::Redirect {
+            challenges: foundation.tls.challenges().clone(),
             serving: outlets.serving.subscribe(),
             public_url: settings.server.public_url.clone(),
         });

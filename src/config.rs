@@ -30,7 +30,7 @@ pub use sections::{
 };
 pub use spend::Spend;
 pub use store::{Place, Postgres, Reach, Store, host_name};
-pub use tls::{Tls, TlsFiles, TlsVersion};
+pub use tls::{Acme, AcmeChallenge, Tls, TlsFiles, TlsVersion};
 pub use upstream::{Balance, HealthCheck, Http1, ProxyProtocol, Trust, Upstream, Upstreams};
 
 use reader::Document;

@@ -1,5 +1,6 @@
 //! Sockets: listening, one thread of the front, one connection, and stopping without dropping anybody.
 
+pub mod acme;
 pub mod addresses;
 mod client;
 mod connection;

@@ -27,7 +27,7 @@ use crate::pages::{BASE, Desk, Pages};
 use crate::proxy::Applications;
 use crate::server::front::Serving;
 use crate::server::observe::Observed;
-use crate::server::tls::{Ticketer, Tls, ticketer};
+use crate::server::tls::{Kept, Tls};
 use crate::store::Store;
 
 /// What a gateway stands on as long as it runs, whatever its configuration becomes.
@@ -39,8 +39,7 @@ pub(super) struct Foundation {
     pub(super) keys: Arc<Keys>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) audit: Audit,
-    /// Clients that come back resume their TLS sessions, whatever the configuration has become.
-    ticketer: Ticketer,
+    pub(super) tls: Kept,
 }
 
 impl fmt::Debug for Foundation {
@@ -58,8 +57,8 @@ impl Foundation {
         let sessions = Arc::new(Sessions::new(store.clone(), settings.session, clock.clone()));
         let metrics = Metrics::new();
         let audit = Audit::new(store.clone(), metrics.clone());
-        let ticketer = ticketer().map_err(StartError::Tickets)?;
-        Ok(Self { store, master, clock, metrics, keys, sessions, audit, ticketer })
+        let tls = Kept::new(&settings.server.state_directory).map_err(StartError::Tickets)?;
+        Ok(Self { store, master, clock, metrics, keys, sessions, audit, tls })
     }
 
     fn state(&self) -> State {
@@ -134,6 +133,8 @@ impl Arrangement {
         applications: Applications,
     ) -> Result<Self, StartError> {
         let Foundation { store, clock, metrics, sessions, audit, .. } = foundation;
+        let tls = settings.server.tls.as_ref().map(|tls| Tls::new(tls, &foundation.tls));
+        let tls = tls.transpose().map_err(StartError::Tls)?;
         let observed = Observed {
             store: store.clone(),
             sessions: sessions.clone(),
@@ -142,13 +143,13 @@ impl Arrangement {
             applications: applications.clone(),
             metrics: metrics.clone(),
             spend: settings.spend,
+            certificates: tls.as_ref().map(|tls| tls.certificates().clone()),
             clock: clock.clone(),
         };
         let site = Arc::new(Site::new(settings, desk.pages.clone(), clock.clone()));
-        let tls = settings.server.tls.as_ref().map(|tls| Tls::new(tls, foundation.ticketer.clone()));
         let serving = Serving {
             generation: Generation { site, applications, office },
-            tls: tls.transpose().map_err(StartError::Tls)?,
+            tls,
             idle_timeout: settings.server.idle_timeout,
         };
         Ok(Self {

@@ -11,7 +11,7 @@ use crate::clock::SystemClock;
 use crate::config::{Problem, Purpose, Route, Settings};
 use crate::pages::Pages;
 use crate::proxy::Applications;
-use crate::server::tls::{Tls, ticketer};
+use crate::server::tls::{Kept, Tls};
 use crate::tls::TlsError;
 
 #[derive(Debug, clap::Args)]
@@ -53,7 +53,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// What is wrong with the certificates, the templates and a provider's key.
 fn contents(settings: &Settings) -> Vec<Problem> {
-    let tls = settings.server.tls.as_ref().and_then(|tls| Tls::new(tls, ticketer().ok()?).err());
+    let kept = Kept::new(&settings.server.state_directory).ok();
+    let tls = settings.server.tls.as_ref().zip(kept).and_then(|(tls, kept)| Tls::new(tls, &kept).err());
     let pages = Pages::new(settings.challenge.templates.as_deref(), &settings.challenge.brand).err();
     let providers = app::failover(settings, Arc::new(SystemClock)).err();
     let upstreams = settings.routes.iter().enumerate().filter_map(|(place, route)| {

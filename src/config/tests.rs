@@ -556,6 +556,8 @@ fn uncommented(text: &str) -> String {
     // The reader wants an existing directory for templates; any will do.
     let text: String = text.lines().map(|line| switch(line) + "\n").collect();
     let text = text.replace("[challenge]\n", "[challenge]\ntemplates = \"/\"\n");
+    // With certificates of clients an authority has to look by http.
+    let text = text.replace("challenge = \"tls-alpn-01\"", "challenge = \"http-01\"");
     // Some keys are for PostgreSQL only, some for TLS.
     let text =
         text.replace("\"sqlite:/var/lib/vestibule/vestibule.db\"", "\"postgres://vestibule@db/vestibule\"");

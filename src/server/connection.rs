@@ -15,7 +15,7 @@ use super::client::Client;
 use super::front::Service;
 use super::lingering::Lingering;
 use super::listener::Stream;
-use super::tls::Tls;
+use super::tls::{ACME_TLS, Tls};
 use super::turns::{ALL, Turns};
 use super::{http1, http2};
 use crate::gateway::Peer;
@@ -49,6 +49,10 @@ pub(super) async fn serve(stream: Stream, peer: Peer, client: Option<Client>, se
     let Some(stream) = Box::pin(handshake(tls.acceptor(), stream, client, &service)).await else {
         return End::Ordinary;
     };
+    // Whoever speaks this wanted to see a certificate, and has seen it.
+    if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) {
+        return End::Ordinary;
+    }
     let peer = peer.saw(certificate(&tls, &stream));
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         Box::pin(turns.take(client, FIRST, http2::serve(stream, peer, service))).await

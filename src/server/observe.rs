@@ -25,6 +25,7 @@ use crate::domain::spend::Guard;
 use crate::domain::time::Short;
 use crate::metrics::{MEDIA_TYPE, Metrics};
 use crate::proxy::Applications;
+use crate::server::tls::Certificates;
 use crate::store::Store;
 use crate::verifier::failover::Failover;
 
@@ -45,6 +46,8 @@ pub struct Observed {
     pub metrics: Metrics,
     /// What messages may cost.
     pub spend: config::Spend,
+    /// What is shown to clients, where TLS is spoken.
+    pub certificates: Option<Arc<Certificates>>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -78,6 +81,9 @@ impl Observed {
     pub async fn unready(&self) -> Option<String> {
         if let Some(away) = self.sessions.outage().status() {
             return Some(describe(away));
+        }
+        if self.certificates.as_ref().is_some_and(|certificates| certificates.all().is_empty()) {
+            return Some("there is no certificate yet; the log says what the authority says\n".to_owned());
         }
         if self.sessions.is_behind() || self.audit.is_behind() {
             return Some("the store does not take what is to be written down; sessions go on\n".to_owned());

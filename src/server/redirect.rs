@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use super::front::Serving;
+use super::tls::Challenges;
 use crate::config::PublicUrl;
 use crate::gateway::target::path_and_query;
 use crate::message::authority;
@@ -34,6 +35,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub struct Redirect {
     /// Which hosts there are now.
     pub serving: watch::Receiver<Arc<Serving>>,
+    /// What an authority that issues a certificate asks for.
+    pub challenges: Arc<Challenges>,
     /// Where people come by https; a port of its own is this host's alone.
     pub public_url: PublicUrl,
 }
@@ -69,6 +72,9 @@ async fn one(stream: TcpStream, redirect: &Redirect) {
 
 impl Redirect {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Some(answer) = self.challenges.answer(request.uri().path()) {
+            return text(StatusCode::OK, answer);
+        }
         let Some(host) = self.host(request) else {
             return text(StatusCode::MISDIRECTED_REQUEST, "there is nothing of this name here\n");
         };
@@ -91,8 +97,8 @@ impl Redirect {
     }
 }
 
-fn text(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response

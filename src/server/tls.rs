@@ -1,9 +1,11 @@
 //! TLS with clients, by rustls: 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN, and the certificate that fits the host asked for.
 
 mod certificates;
+mod challenges;
 mod watch;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
@@ -12,9 +14,10 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 
 pub use certificates::{Certificates, Shown};
+pub use challenges::{ACME_TLS, Challenges};
 pub use watch::watch;
 
-use crate::config::{self, TlsVersion};
+use crate::config::{self, Acme, TlsVersion};
 use crate::tls::{TlsError, authorities};
 
 /// TLS with clients, as one configuration has it.
@@ -22,6 +25,7 @@ use crate::tls::{TlsError, authorities};
 pub struct Tls {
     acceptor: TlsAcceptor,
     certificates: Arc<Certificates>,
+    acme: Option<Acme>,
 }
 
 impl fmt::Debug for Tls {
@@ -30,18 +34,48 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// What tickets are sealed with: resumption without memory on our side. It outlives a reload, so that clients resume.
-pub type Ticketer = Arc<dyn ProducesTickets>;
+/// What TLS keeps, whatever the configuration becomes.
+#[derive(Clone)]
+pub struct Kept {
+    /// What tickets are sealed with, a key that changes by itself every few hours: clients resume, without memory on our
+    /// side.
+    ticketer: Arc<dyn ProducesTickets>,
+    /// What authorities are shown.
+    challenges: Arc<Challenges>,
+    /// Where the certificate by ACME is, with its key.
+    issued: PathBuf,
+}
 
-/// A key for tickets, which changes by itself every few hours.
-pub fn ticketer() -> Result<Ticketer, rustls::Error> {
-    rustls::crypto::aws_lc_rs::Ticketer::new()
+impl Kept {
+    /// What was issued rests below the state directory.
+    pub fn new(state_directory: &Path) -> Result<Self, rustls::Error> {
+        let ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        let issued = state_directory.join("acme").join("certificate.pem");
+        Ok(Self { ticketer, challenges: Arc::default(), issued })
+    }
+
+    /// What authorities are shown.
+    pub const fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
+    }
+
+    /// Where the certificate by ACME is.
+    pub fn issued(&self) -> &Path {
+        &self.issued
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("issued", &self.issued).finish_non_exhaustive()
+    }
 }
 
 impl Tls {
     /// Reads the files. What is wrong with any of them is found here.
-    pub fn new(settings: &config::Tls, ticketer: Ticketer) -> Result<Self, TlsError> {
-        let certificates = Arc::new(Certificates::read(settings)?);
+    pub fn new(settings: &config::Tls, kept: &Kept) -> Result<Self, TlsError> {
+        let certificates = Certificates::read(settings, &kept.issued, kept.challenges.clone())?;
+        let certificates = Arc::new(certificates);
         let builder = ServerConfig::builder_with_protocol_versions(versions(settings.oldest));
         let builder = match &settings.client_ca {
             None => builder.with_no_client_auth(),
@@ -60,13 +94,22 @@ impl Tls {
         };
         let mut config = builder.with_cert_resolver(certificates.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = ticketer;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificates })
+        if settings.acme.is_some() {
+            config.alpn_protocols.push(ACME_TLS.to_vec());
+        }
+        config.ticketer = kept.ticketer.clone();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { acceptor, certificates, acme: settings.acme.clone() })
     }
 
     /// Takes connections.
     pub const fn acceptor(&self) -> &TlsAcceptor {
         &self.acceptor
+    }
+
+    /// Who issues a certificate to us.
+    pub const fn acme(&self) -> Option<&Acme> {
+        self.acme.as_ref()
     }
 
     /// What is shown to clients.

@@ -8,6 +8,7 @@
 mod common;
 
 mod access;
+mod acme;
 mod answers;
 mod api;
 mod backup;

@@ -1,6 +1,7 @@
 //! The certificates that are shown to clients: which one, until when, and read again without anybody noticing.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::challenges::{ACME_TLS, Challenges};
 use crate::config::{self, TlsFiles};
 use crate::domain::time::Timestamp;
 use crate::message::certificate_names::CertificateNames;
@@ -17,7 +19,10 @@ use crate::tls::{TlsError, certified_key};
 /// All of them.
 pub struct Certificates {
     files: Vec<TlsFiles>,
-    /// In the order of the configuration; the first is shown where none fits.
+    /// Where the one by ACME is, once there is one; it comes after the others.
+    issued: Option<TlsFiles>,
+    challenges: Arc<Challenges>,
+    /// The first is shown where none fits.
     shown: ArcSwap<Vec<Arc<Shown>>>,
 }
 
@@ -25,6 +30,7 @@ pub struct Certificates {
 pub struct Shown {
     key: Arc<CertifiedKey>,
     names: Arc<CertificateNames>,
+    begins: Timestamp,
     expires: Timestamp,
 }
 
@@ -44,20 +50,40 @@ impl fmt::Debug for Shown {
 }
 
 impl Certificates {
-    pub(super) fn read(settings: &config::Tls) -> Result<Self, TlsError> {
-        let shown = ArcSwap::from_pointee(read(&settings.files)?);
-        Ok(Self { files: settings.files.clone(), shown })
+    /// Reads all of them; what was issued is in `issued`, if it is there.
+    pub(super) fn read(
+        settings: &config::Tls,
+        issued: &Path,
+        challenges: Arc<Challenges>,
+    ) -> Result<Self, TlsError> {
+        let issued = || TlsFiles { certificate: issued.to_owned(), private_key: issued.to_owned() };
+        let certificates = Self {
+            files: settings.files.clone(),
+            issued: settings.acme.is_some().then(issued),
+            challenges,
+            shown: ArcSwap::default(),
+        };
+        certificates.read_again()?;
+        Ok(certificates)
     }
 
     /// The files they are read from.
-    pub fn files(&self) -> &[TlsFiles] {
-        &self.files
+    pub fn files(&self) -> impl Iterator<Item = &TlsFiles> {
+        let issued = self.issued.iter().filter(|issued| issued.certificate.exists());
+        self.files.iter().chain(issued)
     }
 
     /// Reads the files again; from now on all of them are shown as they are there, or none.
     pub fn read_again(&self) -> Result<(), TlsError> {
-        self.shown.store(Arc::new(read(&self.files)?));
+        let shown = self.files().map(|files| Shown::new(files).map(Arc::new)).collect::<Result<_, _>>()?;
+        self.shown.store(Arc::new(shown));
         Ok(())
+    }
+
+    /// The one by ACME, once there is one.
+    pub fn issued(&self) -> Option<Shown> {
+        let issued = self.issued.as_ref().filter(|issued| issued.certificate.exists())?;
+        Shown::new(issued).ok()
     }
 
     /// Each of them at this moment.
@@ -80,6 +106,9 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME_TLS)) {
+            return self.challenges.certificate(hello.server_name()?);
+        }
         self.for_host(hello.server_name()).map(|shown| shown.key.clone())
     }
 }
@@ -97,9 +126,14 @@ impl Shown {
                 "your own certificate first, then the intermediate ones",
             ));
         };
-        let (names, expires) =
-            (Arc::new(names(&leaf)), Timestamp::from_unix(leaf.validity().not_after.timestamp()));
-        Ok(Self { key, names, expires })
+        let (begins, expires) = (leaf.validity().not_before, leaf.validity().not_after);
+        let (names, begins, expires) = (names(&leaf), begins.timestamp(), expires.timestamp());
+        Ok(Self {
+            key,
+            names: Arc::new(names),
+            begins: Timestamp::from_unix(begins),
+            expires: Timestamp::from_unix(expires),
+        })
     }
 
     /// Its names.
@@ -112,14 +146,20 @@ impl Shown {
         self.names.0.first().map_or("(without a name)", String::as_str)
     }
 
+    /// Its leaf, DER.
+    pub fn leaf(&self) -> &[u8] {
+        self.key.end_entity_cert().map_or(&[], |leaf| leaf.as_ref())
+    }
+
+    /// Since when it is good.
+    pub const fn begins(&self) -> Timestamp {
+        self.begins
+    }
+
     /// When it is over.
     pub const fn expires(&self) -> Timestamp {
         self.expires
     }
-}
-
-fn read(files: &[TlsFiles]) -> Result<Vec<Arc<Shown>>, TlsError> {
-    files.iter().map(|files| Shown::new(files).map(Arc::new)).collect()
 }
 
 /// Its subject alternative names; the common name is nobody's any more (RFC 9525 section 2).

@@ -53,7 +53,6 @@ impl Files {
     fn look(&mut self, certificates: &Arc<Certificates>) {
         let marks: Vec<Mark> = certificates
             .files()
-            .iter()
             .flat_map(|files| [mark(&files.certificate), mark(&files.private_key)])
             .collect();
         let is_known = self.of.as_ref().is_some_and(|known| Arc::ptr_eq(known, certificates));
