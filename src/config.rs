@@ -16,6 +16,7 @@ mod upstream;
 mod values;
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub use forward_auth::{Dialect, ForwardAuth};
@@ -24,7 +25,7 @@ pub use outline::{Difference, Outline};
 pub use provider::{Account, Credentials, Provider, Twilio, Vonage, VonageCredentials, VonageV1};
 pub use reader::Problem;
 pub use route::Route;
-pub use secret::{Later, passed_names};
+pub use secret::{Later, credentials_directory, passed_names};
 pub use sections::{
     Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session,
 };
@@ -123,14 +124,27 @@ impl Loaded {
     pub fn load(file: &Path, purpose: Purpose) -> Result<Self, Problems> {
         let text = std::fs::read_to_string(file).map_err(|error| Problems {
             file: file.to_owned(),
-            list: vec![Problem::of_file(&format!(
-                "cannot be read: {error}; give this user the right to read it, or name another file with --config"
-            ))],
+            list: vec![Problem::of_file(&format!("cannot be read: {error}; {}", remedy(file, error.kind())))],
         })?;
         let settings = Settings::parse(&text, purpose);
         let settings = settings.map_err(|list| Problems { file: file.to_owned(), list })?;
         Ok(Self { settings, outline: Outline::of(&text) })
     }
+}
+
+/// What to do about a file that cannot be read.
+fn remedy(file: &Path, error: ErrorKind) -> String {
+    if error == ErrorKind::IsADirectory {
+        return format!("name the file in it: --config {}", file.join("config.toml").display());
+    }
+    let remedy = if error == ErrorKind::NotFound {
+        "name another with --config, or write one with: vestibule init"
+    } else if error == ErrorKind::InvalidData {
+        "save it as UTF-8"
+    } else {
+        "give this user the right to read it, or name another file with --config"
+    };
+    remedy.to_owned()
 }
 
 fn read(document: &Document<'_>) -> Option<Settings> {

@@ -84,9 +84,14 @@ impl Place {
 
 const INLINE: &str = "a secret is named, never written here; write { credential = \"NAME\" }, { file = \"PATH\" } or { env = \"NAME\" }";
 
+/// Where the service manager, or whoever stands in for it, has put the credentials.
+pub fn credentials_directory() -> Option<PathBuf> {
+    environment("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
 /// A systemd credential (systemd.exec(5), `LoadCredential=`).
 fn credential(name: &str) -> Result<String, String> {
-    let Some(directory) = environment("CREDENTIALS_DIRECTORY") else {
+    let Some(directory) = credentials_directory() else {
         return Err(format!(
             "no credentials here: {name} comes from the service manager; run inside the unit (LoadCredential={name}:…), \
              or set CREDENTIALS_DIRECTORY to a directory that holds it"
@@ -95,7 +100,7 @@ fn credential(name: &str) -> Result<String, String> {
     if name.contains('/') || name.starts_with('.') {
         return Err("not the name of a credential; a name has no slash".to_owned());
     }
-    read(&PathBuf::from(directory).join(name))
+    read(&directory.join(name))
 }
 
 fn read(path: &Path) -> Result<String, String> {
