@@ -73,9 +73,30 @@ pub(super) fn is_plain_text(path: &str) -> bool {
 fn is_odd(path: &[u8]) -> bool {
     let is_dots = |segment: &[u8]| matches!(segment.trim_ascii_end(), b"." | b"..");
     path.split(|byte| *byte == b'/').any(is_dots)
+        || narrow(path).is_some_and(|narrow| narrow.split(|byte| *byte == b'/').any(is_dots))
         || path.iter().any(|byte| matches!(byte, b'\\' | 0x01..=0x1F | 0x7F | 0xC0 | 0xC1))
         || path.windows(2).any(|pair| matches!(pair, [0xE0, 0x80..=0x9F] | [0xF0, 0x80..=0x8F]))
 }
+
+/// The path as a server reads it that takes letters for those they look like (Unicode NFKC, or a code page's best fit):
+/// dots and slashes of another width. `None` where it has none of them.
+fn narrow(path: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(path).ok().filter(|text| text.contains(WIDE))?;
+    let alike = |letter: char| match letter {
+        '\u{ff0e}' | '\u{2024}' => ".",
+        '\u{2025}' => "..",
+        _ => "/",
+    };
+    let mut buffer = [0; 4];
+    let letters = text.chars().flat_map(|letter| {
+        let same = letter.encode_utf8(&mut buffer).as_bytes().to_vec();
+        if WIDE.contains(&letter) { alike(letter).as_bytes().to_vec() } else { same }
+    });
+    Some(letters.collect())
+}
+
+/// Full stop and leaders of one and two dots; solidus, reverse solidus, division slash and fraction slash.
+const WIDE: [char; 7] = ['\u{ff0e}', '\u{2024}', '\u{2025}', '\u{ff0f}', '\u{ff3c}', '\u{2215}', '\u{2044}'];
 
 /// Decodes percent signs; in a `strict` reading each must be followed by two digits (RFC 3986 section 2.1).
 fn decoded(path: &[u8], strict: bool) -> Result<Vec<u8>, Ambiguous> {
@@ -152,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_plain_path_has_one_reading() {
-        for path in ["/", "/a/b", "/.well-known/x", "/a.b/.c/...", "/a:b@c,d=e"] {
+        for path in ["/", "/a/b", "/.well-known/x", "/a.b/.c/...", "/a:b@c,d=e", "/a\u{ff0e}b\u{ff0f}c"] {
             assert_eq!(read(path), [path]);
         }
         assert_eq!(read("/caf%C3%A9/%61"), ["/café/a"]);
@@ -186,6 +207,9 @@ mod tests {
             "/a%",
             "/a%2",
             "/%u002e",
+            "/a/%ef%bc%8e%ef%bc%8e/b",
+            "/a/..%ef%bc%8fb",
+            "/a/%e2%80%a5%ef%bc%bcb",
             "/a%2500",
             "/a/..%20/b",
             "/a/..%09/b",
