@@ -36,6 +36,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 
 pub use application::Applications;
 pub use body::ReplyBody;
+pub use check::Look;
 pub use http2::OnThisThread;
 pub use keepalive::KEEPALIVE;
 pub use pin::ClientConnection;

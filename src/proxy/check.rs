@@ -1,7 +1,9 @@
 //! Health checks: asking upstreams how they are before anybody else has to find out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response};
@@ -27,6 +29,49 @@ impl Applications {
         }
         while checks.join_next().await.is_some() {}
     }
+}
+
+/// How one upstream took being asked once.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Host and path of its route.
+    pub route: String,
+    /// The upstream as the configuration has it.
+    pub upstream: String,
+    /// What was wrong, in words.
+    pub answer: Result<(), String>,
+}
+
+impl Applications {
+    /// Asks every upstream once, all at once, in a `LocalSet`: for a connection with its TLS, and for the path of its
+    /// health check where it has one.
+    pub async fn look_once(&self, most: Duration) -> Vec<Look> {
+        let places = self.0.iter().flat_map(|application| {
+            (0..application.route.upstreams.list.len()).map(move |place| (application, place))
+        });
+        let looks = places.map(async |(application, place)| {
+            let answer = timeout(most, look(application, place)).await;
+            Look {
+                route: application.name().to_string(),
+                upstream: application.route.upstreams.list[place].to_string(),
+                answer: answer.unwrap_or_else(|_| Err("no answer in time".to_owned())),
+            }
+        });
+        join_all(looks).await
+    }
+}
+
+async fn look(application: &Application, place: usize) -> Result<(), String> {
+    if let Some(check) = &application.route.upstreams.health {
+        return ask(application, place, check).await;
+    }
+    let upstream = &application.route.upstreams.list[place];
+    let to = To { client: None, place: None };
+    match open(application, upstream, Need::Any, to).await.map_err(|error| error.to_string())? {
+        Opened::Own(own) => own.close(),
+        Opened::Link(_) => {}
+    }
+    Ok(())
 }
 
 async fn watch(application: Arc<Application>, place: usize, check: HealthCheck) {
