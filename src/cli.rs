@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod demo;
 mod explain;
+mod finding;
 mod generate;
 mod key;
 mod output;
@@ -46,7 +47,7 @@ enum Command {
     #[command(after_help = "Example:\n  vestibule demo")]
     Demo(demo::Args),
     /// Check a configuration and name every problem in it
-    #[command(after_help = "Example:\n  vestibule check --config /etc/vestibule/config.toml")]
+    #[command(after_help = "Example:\n  vestibule check --online --config /etc/vestibule/config.toml")]
     Check(check::Args),
     /// Manage the people the gateway lets in
     #[command(after_help = "Example:\n  vestibule user add alice --phone '+1 415 555 0100'")]

@@ -1,10 +1,14 @@
 //! `vestibule check`
 
+mod certificate;
+mod online;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::finding::{self, counted as count};
 use super::{Config, Failure, output};
 use crate::app::{self, StartError};
 use crate::clock::SystemClock;
@@ -18,6 +22,9 @@ use crate::tls::TlsError;
 pub(super) struct Args {
     #[command(flatten)]
     config: Config,
+    /// Also ask whether providers, DNS, certificate, upstreams and store are there; nothing is sent to any phone
+    #[arg(long)]
+    online: bool,
     /// Print problems as JSON
     #[arg(long)]
     json: bool,
@@ -32,6 +39,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         problems => Err(on_their_lines(&args.config.config, problems)),
     });
     match checked {
+        Ok(settings) if args.online => finding::tell(&online::look(&settings)?, args.json),
         Ok(_) if args.json => output::json(&json!({ "valid": true, "problems": [] })),
         Ok(settings) => {
             let host = &settings.server.public_url.host;
@@ -110,8 +118,4 @@ fn as_json(file: &str, problem: &Problem) -> Value {
     json!({
         "file": file, "line": problem.line, "key": problem.key, "reason": problem.reason, "remedy": problem.remedy,
     })
-}
-
-fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

@@ -15,6 +15,7 @@ mod backup;
 mod balance;
 mod certificates;
 mod challenge;
+mod check_online;
 mod cli;
 mod clock_jump;
 mod crash;
