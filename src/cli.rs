@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod check;
 mod demo;
+mod doctor;
 mod explain;
 mod finding;
 mod generate;
@@ -49,6 +50,9 @@ enum Command {
     /// Check a configuration and name every problem in it
     #[command(after_help = "Example:\n  vestibule check --online --config /etc/vestibule/config.toml")]
     Check(check::Args),
+    /// Look for ways around the gateway on this machine: listeners, files, secrets, limits
+    #[command(after_help = "Example:\n  vestibule doctor")]
+    Doctor(doctor::Args),
     /// Manage the people the gateway lets in
     #[command(after_help = "Example:\n  vestibule user add alice --phone '+1 415 555 0100'")]
     User(user::Args),
@@ -191,6 +195,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(config) => serve::run(&config),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::User(args) => user::run(args),
         Command::Session(args) => session::run(args),
         Command::Key(args) => key::run(args),

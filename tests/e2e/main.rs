@@ -20,6 +20,7 @@ mod cli;
 mod clock_jump;
 mod crash;
 mod disk;
+mod doctor;
 mod failover;
 mod faults;
 mod fleet;
