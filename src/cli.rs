@@ -12,6 +12,7 @@ mod key;
 mod output;
 mod progress;
 mod restore;
+mod selftest;
 mod serve;
 mod session;
 mod simulate;
@@ -53,6 +54,9 @@ enum Command {
     /// Look for ways around the gateway on this machine: listeners, files, secrets, limits
     #[command(after_help = "Example:\n  vestibule doctor")]
     Doctor(doctor::Args),
+    /// Try to get past the gateway by every trick we know, and tell which worked
+    #[command(after_help = selftest::HELP)]
+    Selftest(selftest::Args),
     /// Manage the people the gateway lets in
     #[command(after_help = "Example:\n  vestibule user add alice --phone '+1 415 555 0100'")]
     User(user::Args),
@@ -196,6 +200,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
         Command::User(args) => user::run(args),
         Command::Session(args) => session::run(args),
         Command::Key(args) => key::run(args),

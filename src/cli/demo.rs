@@ -30,7 +30,7 @@ const USER: &str = "alice";
 const PHONE: &str = "+14155550100";
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let directory = Temporary::new()?;
+    let directory = Temporary::new("demo")?;
     let runtime = Runtime::new().map_err(|error| Failure::Runtime(error.to_string()))?;
     let (application, provider) = runtime.block_on(surroundings())?;
     let settings = settings(args.listen, &directory.0, application, provider)?;
@@ -136,13 +136,14 @@ fn greet(address: &str) -> std::io::Result<()> {
     out.flush()
 }
 
-/// A directory of its own that goes with the demo.
-struct Temporary(PathBuf);
+/// A directory of its own that goes with the command.
+pub(super) struct Temporary(pub(super) PathBuf);
 
 impl Temporary {
-    fn new() -> Result<Self, Failure> {
+    /// Of this command's.
+    pub(super) fn new(command: &str) -> Result<Self, Failure> {
         use std::os::unix::fs::DirBuilderExt as _;
-        let name = format!("vestibule-demo-{:016x}", u64::from_ne_bytes(crypto::random()));
+        let name = format!("vestibule-{command}-{:016x}", u64::from_ne_bytes(crypto::random()));
         let path = std::env::temp_dir().join(name);
         let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|error| Failure::Runtime(format!("{}: {error}", path.display())))?;

@@ -47,6 +47,7 @@ mod race;
 mod reach;
 mod reload;
 mod rules;
+mod selftest;
 mod sessions;
 mod slow;
 mod smoke;
