@@ -1,7 +1,10 @@
 //! `vestibule explain`: the gateway's own decision on a request that nobody sends.
 
+mod replay;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::header::HOST;
@@ -25,8 +28,17 @@ use crate::store::UserKey;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What is asked for, as people type it; a path alone is one of public_url
-    #[arg(value_name = "URL", value_parser = url)]
-    url: Uri,
+    #[arg(value_name = "URL", value_parser = url, required_unless_present = "replay")]
+    url: Option<Uri>,
+    /// Read an access log ("-" is standard input) and tell whose verdict this configuration changes; exit code 1 if any
+    #[arg(long, value_name = "LOG", conflicts_with_all = ["url", "method", "from", "user", "proved"])]
+    replay: Option<PathBuf>,
+    /// Compare with this configuration instead of what the log says was decided
+    #[arg(long, value_name = "OLD", requires = "replay")]
+    against: Option<PathBuf>,
+    /// The host of lines that name none, in the combined format
+    #[arg(long, value_name = "HOST", requires = "replay")]
+    host: Option<String>,
     /// The method of the request
     #[arg(long, value_name = "METHOD", default_value = "GET", value_parser = method)]
     method: Method,
@@ -58,6 +70,10 @@ impl Proof for Somebody {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let settings = Settings::load(&args.common.config.config, Purpose::Administer)?;
+    if let Some(log) = &args.replay {
+        let old = args.against.as_ref().map(|old| Settings::load(old, Purpose::Administer)).transpose()?;
+        return replay::run(log, &settings, old.as_ref(), args.host.as_deref(), args.common.json);
+    }
     let policy = target::policy(&settings);
     let request = request(args, &settings)?;
     let session = session(args, &settings)?;
@@ -86,11 +102,13 @@ fn method(text: &str) -> Result<Method, String> {
 /// The request as it would arrive.
 fn request(args: &Args, settings: &Settings) -> Result<Request<()>, Failure> {
     let ours = settings.server.public_url.authority();
-    let host = args.url.authority().map_or(ours.as_str(), Authority::as_str);
-    let path = args.url.path_and_query().map_or("/", PathAndQuery::as_str);
+    // clap asks for one where there is no log.
+    let url = args.url.clone().unwrap_or_default();
+    let host = url.authority().map_or(ours.as_str(), Authority::as_str);
+    let path = url.path_and_query().map_or("/", PathAndQuery::as_str);
     let request = Request::builder().method(args.method.clone()).uri(path).header(HOST, host).body(());
     request.map_err(|error| {
-        Failure::Usage(format!("{}: {error}; write a URL like https://wiki.example.com/a", args.url))
+        Failure::Usage(format!("{url}: {error}; write a URL like https://wiki.example.com/a"))
     })
 }
 

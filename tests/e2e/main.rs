@@ -46,6 +46,7 @@ mod proxy_protocol;
 mod race;
 mod reach;
 mod reload;
+mod replay;
 mod rules;
 mod selftest;
 mod sessions;
