@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod finding;
 mod generate;
+mod init;
 mod key;
 mod output;
 mod progress;
@@ -51,6 +52,9 @@ enum Command {
     /// Check a configuration and name every problem in it
     #[command(after_help = "Example:\n  vestibule check --online --config /etc/vestibule/config.toml")]
     Check(check::Args),
+    /// Write a first configuration: six questions, or a flag for each
+    #[command(after_help = init::HELP)]
+    Init(init::Args),
     /// Look for ways around the gateway on this machine: listeners, files, secrets, limits
     #[command(after_help = "Example:\n  vestibule doctor")]
     Doctor(doctor::Args),
@@ -199,6 +203,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(config) => serve::run(&config),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Init(args) => init::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::User(args) => user::run(args),

@@ -29,7 +29,7 @@ async fn house() -> House {
 #[tokio::test]
 async fn every_command_explains_itself_and_ends_as_agreed() {
     let commands = "serve|demo|check|user|user add|user list|user show|user import|user set-phone|user disable|user enable|\
-                    user remove|session|session list|session revoke|key|key list|key rotate|audit|audit tail|simulate|\
+                    user remove|session|session list|session revoke|key|key list|key rotate|audit|audit tail|check|init|doctor|selftest|simulate|\
                     simulate twilio|completions|man";
     for command in commands.split('|').chain([""]) {
         let output = vestibule(&[&command.split_whitespace().collect::<Vec<_>>()[..], &["--help"]].concat());

@@ -31,6 +31,7 @@ mod handover;
 mod hostile;
 mod http2;
 mod idle;
+mod init;
 mod legacy;
 mod limits;
 mod logs;
