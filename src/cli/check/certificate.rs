@@ -17,7 +17,7 @@ const DAY: i64 = 86_400;
 
 /// The files that the gateway shows certificates from.
 fn files(settings: &Settings) -> impl Iterator<Item = &TlsFiles> {
-    settings.server.tls.iter()
+    settings.server.tls.iter().flat_map(|tls| &tls.files)
 }
 
 /// Looks at every certificate. That its key belongs to it has been seen when the configuration was checked.

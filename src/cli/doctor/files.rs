@@ -62,7 +62,8 @@ fn readable(file: &Path, what: &str) -> Option<Finding> {
 
 /// The private keys of TLS.
 fn keys(settings: &Settings) -> Vec<(&'static str, PathBuf)> {
-    let ours = settings.server.tls.iter().map(|tls| ("server.tls.private_key", tls.private_key.clone()));
+    let files = settings.server.tls.iter().flat_map(|tls| &tls.files);
+    let ours = files.map(|files| ("server.tls.private_key", files.private_key.clone()));
     let routes = settings.routes.iter().filter_map(|route| route.upstreams.trust.identity.as_ref());
     ours.chain(routes.map(|identity| ("route.upstream_key", identity.private_key.clone()))).collect()
 }

@@ -99,7 +99,8 @@ fn is_open(address: &SocketAddr) -> bool {
 fn listens_outside(settings: &Settings) -> Option<&SocketAddr> {
     settings.server.listen.iter().find_map(|listen| match listen {
         Listen::Tcp(address) if is_open(address) => Some(address),
-        Listen::Tcp(_) | Listen::Unix(_) => None,
+        // The service manager knows where those are.
+        Listen::Tcp(_) | Listen::Unix(_) | Listen::Passed(_) => None,
     })
 }
 

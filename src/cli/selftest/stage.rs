@@ -19,6 +19,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{
     Account, Credentials, IdentifyBy, Listen, Place, Provider, Settings, Trust, Twilio, Upstream,
 };
+use crate::server::passed::Passed;
 use crate::simulator::twilio::{Options, Simulator};
 use crate::store::{NewUser, Use};
 
@@ -43,7 +44,7 @@ impl Stage {
         let settings = changed(settings, &directory, canary_address, provider);
         let state = State::open_for(&settings, Use::Serve)?;
         runtime.block_on(add_user(&state))?;
-        let gateway = Gateway::start_on(&settings, state)?;
+        let gateway = Gateway::start_on(&settings, state, &mut Passed::from_environment())?;
         let address = gateway.addresses.first().and_then(|address| address.parse().ok());
         let address = address.ok_or_else(|| Failure::Runtime("no port was given".to_owned()))?;
         Ok(Self { settings, address, canary, gateway, _directory: directory })
@@ -115,6 +116,7 @@ fn changed(settings: &Settings, directory: &Temporary, canary: SocketAddr, provi
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = &mut settings.server;
     server.listen = vec![Listen::Tcp(free)];
+    server.redirect_listen = Vec::new();
     server.tls = None;
     server.workers = 1;
     server.proxy_protocol = false;
