@@ -73,7 +73,7 @@ fn text(answers: &Answers) -> String {
     let url = format!("{}://{}", answers.public_url.scheme(), answers.public_url.authority());
     let mut text = format!(
         "# Every other key and its default: config.toml.example. Check a change with: vestibule check --online\n\n\
-         [server]\nlisten = [\"{}\"]\npublic_url = {}                # what people type\n",
+         [server]\nlisten = [\"{}\"]\npublic_url = {} # what people type\n",
         answers.listen,
         quoted(&url)
     );
@@ -90,16 +90,15 @@ fn text(answers: &Answers) -> String {
         ),
         // A proxy on this machine says who its clients are, and that they came by https.
         Encrypted::Proxy if answers.public_url.secure => {
-            "trusted_proxies = [\"127.0.0.1\", \"::1\"]   # the proxy that does TLS\n".to_owned()
+            "trusted_proxies = [\"127.0.0.1\", \"::1\"] # the proxy that does TLS\n".to_owned()
         }
         Encrypted::Proxy => String::new(),
     };
     text += &format!("\n[[route]]\nupstream = [{}]\n", quoted(&answers.upstream));
     text += &provider(answers, quoted);
     if let Some(region) = answers.region {
-        text += &format!(
-            "\n[challenge]\ndefault_region = \"{region:?}\"         # of numbers typed without a country\n"
-        );
+        text +=
+            &format!("\n[challenge]\ndefault_region = \"{region:?}\" # of numbers typed without a country\n");
     }
     text
 }
