@@ -2,8 +2,8 @@
 """Holds the documents against what they speak of; every mistake is named, and the exit code is 1 if there is one.
 
 - docs/configuration.md is what reference.py makes of config.toml.example now.
-- Each key of a ```toml block is in config.toml.example, and each block that is a whole file passes `vestibule check`
-  (of the binary VESTIBULE_BIN; without it this part is left out, and said so).
+- Each key of a ```toml block is in config.toml.example, and each block that is a whole file, or a whole [[route]],
+  passes `vestibule check` (of the binary VESTIBULE_BIN; without it this part is left out, and said so).
 - Each relative link leads to a file, and to a heading in it.
 - What docs/troubleshooting.md puts between “ ” stands so in the sources or the templates; … there is what differs.
 """
@@ -77,28 +77,49 @@ def the_keys_are_known(document: Path, text: str, known: set[str]) -> None:
                 wrong(document, f"config.toml.example has no key {key}")
 
 
-def is_whole(block: str) -> bool:
-    return all(f"\n{head}\n" in f"\n{block}" for head in ("[server]", "[[route]]", "[[provider]]"))
+AROUND = """\
+[server]
+listen = ["127.0.0.1:8443"]
+public_url = "https://wiki.example.com"
+{routes}
+[[provider]]
+kind = "twilio"
+account_sid = "AC00000000000000000000000000000000"
+auth_token = {{ credential = "twilio-auth-token" }}
+service_sid = "VA00000000000000000000000000000000"
+"""
+
+
+def as_a_whole(block: str) -> str | None:
+    """The configuration that a block is, or that one of routes alone would be a part of."""
+    server, route, provider = (f"\n{head}\n" in f"\n{block}" for head in ("[server]", "[[route]]", "[[provider]]"))
+    if server and route and provider:
+        return block
+    return AROUND.format(routes=block) if route and "upstream = [" in block and not server and not provider else None
 
 
 def the_whole_files_pass(document: Path, text: str, binary: str, place: Path) -> None:
-    for block in filter(is_whole, blocks(text, "toml")):
+    for block in filter(None, map(as_a_whole, blocks(text, "toml"))):
         for path in FILE.findall(block):
-            block = block.replace(path, str(place / Path(path).name))
+            ours = place / Path(path).name
+            block = block.replace(path, str(ours))
+            if not ours.exists():
+                ours.write_bytes((place / ("privkey.pem" if "key" in ours.name else "fullchain.pem")).read_bytes())
         for name in CREDENTIAL.findall(block):
             (place / name).write_text("0123456789abcdef0123456789abcdef\n", encoding="utf-8")
         file = place / "config.toml"
         file.write_text(block, encoding="utf-8")
+        command = [binary, "check", "--config", file]
         environment = {**os.environ, "CREDENTIALS_DIRECTORY": str(place), "STATE_DIRECTORY": str(place / "state")}
-        answer = subprocess.run([binary, "check", "--config", file], env=environment, capture_output=True, text=True)
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if answer.returncode != 0:
             wrong(document, f"`vestibule check` refuses a whole file:\n{answer.stdout}{answer.stderr}")
 
 
 def make_certificates(place: Path) -> None:
     """What the files of the documents are in place of those of their reader."""
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-               "-subj", "/CN=wiki.example.com", "-addext", "subjectAltName=DNS:wiki.example.com",
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+               "-days", "30", "-subj", "/CN=wiki.example.com", "-addext", "subjectAltName=DNS:wiki.example.com",
                "-keyout", place / "privkey.pem", "-out", place / "fullchain.pem"]
     subprocess.run(command, check=True, capture_output=True)
 
