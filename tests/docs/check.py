@@ -5,6 +5,7 @@
 - Each key of a ```toml block is in config.toml.example, and each block that is a whole file, or a whole [[route]],
   passes `vestibule check` (of the binary VESTIBULE_BIN; without it this part is left out, and said so).
 - Each relative link leads to a file, and to a heading in it.
+- Each `src/…`, `tests/…` and the like that is named is there.
 - What docs/troubleshooting.md puts between “ ” stands so in the sources or the templates; … there is what differs.
 """
 
@@ -25,6 +26,7 @@ FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
 QUOTE = re.compile(r"“([^”]+)”")
+PATH = re.compile(r"`((?:src|tests|benches|systemd|migrations)/[\w./-]+)`")
 CREDENTIAL = re.compile(r'credential = "([^"]+)"')
 FILE = re.compile(r'"(/etc/[^"]+\.(?:pem|key))"')
 
@@ -153,6 +155,12 @@ def the_links_lead_somewhere(document: Path, text: str) -> None:
             wrong(document, f"no heading for {link}")
 
 
+def the_paths_are_there(document: Path, text: str) -> None:
+    for path in PATH.findall(text):
+        if Path(path).stem != "x" and not (ROOT / path).exists():
+            wrong(document, f"nothing is at {path}")
+
+
 def sources() -> str:
     """All that the program can say, with the strings that go over several lines in one."""
     texts = []
@@ -185,6 +193,7 @@ def main() -> None:
             text = document.read_text(encoding="utf-8")
             the_keys_are_known(document, text, known)
             the_links_lead_somewhere(document, text)
+            the_paths_are_there(document, text)
             if binary:
                 the_whole_files_pass(document, text, binary, place)
     print("\n".join(mistakes) or f"{len(documents())} documents hold")
