@@ -19,17 +19,9 @@ KEY = re.compile(r"^(#|# |## )?([a-z_0-9]+) = (\S.*)$")
 SECTION = re.compile(r"^(#?)(\[{1,2})([a-z_.]+)\]{1,2}$")
 KIND = re.compile(r'^kind = "([a-z0-9-]+)"')
 
-# What a reload leaves as it was. "store." is a whole section.
-RESTART = {
-    "server.listen",
-    "server.state_directory",
-    "server.workers",
-    "server.max_connections",
-    "server.max_connections_per_address",
-    "server.proxy_protocol",
-    "observe.listen",
-}
-RESTART_SECTIONS = {"store", "session"}
+# What a running gateway cannot change: keys, or sections of them, as the reload itself has them.
+RELOAD = (ROOT / "src/app/reload.rs").read_text()
+FIXED = re.findall(r'"([a-z_.]+)"', re.search(r"const FIXED: [^=]*= \[(.*?)\];", RELOAD, re.DOTALL).group(1))
 
 HEAD = """\
 # Every key of the configuration
@@ -132,7 +124,7 @@ def worth(section: Section, entry: Entry) -> str:
 
 
 def takes_effect(section: Section, entry: Entry) -> str:
-    restart = section.name in RESTART_SECTIONS or f"{section.name}.{entry.name}" in RESTART
+    restart = section.name in FIXED or f"{section.name}.{entry.name}" in FIXED
     return "at a restart" if restart else "on reload"
 
 

@@ -155,7 +155,7 @@ fn tls(
         },
         Tls::Acme => Encrypted::Acme {
             contact: given(contact, || {
-                ask("   Whom the authority writes to, a mail address", None, |text| {
+                ask("   Let's Encrypt issues it to who agrees to its terms (letsencrypt.org). Your mail address, if you do", None, |text| {
                     if text.contains('@') {
                         Ok(text.to_owned())
                     } else {

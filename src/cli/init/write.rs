@@ -84,7 +84,7 @@ fn text(answers: &Answers) -> String {
             quoted(&private_key.to_string_lossy())
         ),
         Encrypted::Acme { contact } => format!(
-            "\n[server.tls.acme]\ndomains = [{}]\ncontact = {}\n",
+            "\n[server.tls.acme]\ndomains = [{}]\ncontact = [{}]\nterms_agreed = true # of Let's Encrypt\n",
             quoted(&answers.public_url.host),
             quoted(contact)
         ),
