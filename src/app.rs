@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{self, SignalKind};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
@@ -414,8 +414,8 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let terms = front::Terms {
             serving: outlets.serving.subscribe(),
-            connections: Arc::new(Semaphore::new(settings.server.max_connections)),
-            most_connections: settings.server.max_connections,
+            connections: foundation.places.clone(),
+            most_connections: foundation.most_connections,
             drain: draining,
             drain_timeout: settings.server.drain_timeout,
             proxy_protocol: settings.server.proxy_protocol,
@@ -438,6 +438,11 @@ impl Gateway {
     /// Waits until the process is asked for something.
     pub fn wait(&mut self) -> Signal {
         self.back_office.block_on(self.signals.next())
+    }
+
+    /// Tells monitors which configuration it has from now on.
+    pub fn is_configured(&self, hash: &str) {
+        self.foundation.metrics.set_configuration(hash, self.foundation.clock.now());
     }
 
     /// Goes over to another configuration, or stays with the one it has. What cannot be changed while it runs must be

@@ -57,6 +57,11 @@ impl Audit {
         self.metrics.count(event);
     }
 
+    /// The figures.
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Whether lines wait for the store.
     pub fn is_behind(&self) -> bool {
         !self.lock().is_empty()

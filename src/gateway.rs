@@ -9,6 +9,7 @@ mod forward_auth;
 mod generation;
 mod reply;
 mod sessions;
+mod tally;
 pub mod target;
 
 use std::fmt;
@@ -27,7 +28,7 @@ pub use generation::Generation;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::domain::policy::{Cause, Decision, Policy};
+use crate::domain::policy::{Cause, Decision, Policy, Ruling};
 use crate::domain::time::Timestamp;
 use crate::message::certificate_names::CertificateNames;
 use crate::message::forwarded::chain_field;
@@ -35,12 +36,14 @@ use crate::message::kind::{Kind, kind};
 use crate::message::origin;
 use crate::message::session_cookie::Names;
 use crate::message::{authority, client_address};
+use crate::metrics::Outcome;
 use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
 use crate::pages::{self, Pages};
 use crate::proxy::{Arrival, ClientConnection, Proved, Proxy, ReplyBody};
 use forward_auth::ForwardAuth;
 use sessions::KnownSessions;
+use tally::{Fate, Tally};
 use target::Target;
 
 /// What all threads share, and nobody changes.
@@ -175,22 +178,25 @@ pub struct Front {
     sessions: Rc<KnownSessions>,
     proxy: Proxy,
     office: BackOffice,
+    tally: Tally,
 }
 
 impl Front {
     /// A gateway for one thread.
     pub fn new(generation: &Generation) -> Self {
-        let Generation { site, applications, office } = generation.clone();
+        let Generation { site, applications, office, metrics } = generation.clone();
         let proxy = Proxy::new(&applications, site.cookies, site.clock.clone());
-        Self { site, sessions: Rc::default(), proxy, office }
+        let tally = Tally::new(&metrics, &applications);
+        Self { site, sessions: Rc::default(), proxy, office, tally }
     }
 
     /// What serves the thread's next requests once the configuration has changed. Sessions that it knows, and
     /// connections to applications that stay as they were, go on.
     pub fn next(&self, generation: &Generation) -> Self {
-        let Generation { site, applications, office } = generation.clone();
+        let Generation { site, applications, office, metrics } = generation.clone();
         let proxy = self.proxy.next(&applications, site.cookies);
-        Self { site, sessions: self.sessions.clone(), proxy, office }
+        let tally = self.tally.next(&metrics, &applications);
+        Self { site, sessions: self.sessions.clone(), proxy, office, tally }
     }
 
     /// What all threads share.
@@ -201,10 +207,12 @@ impl Front {
     /// Answers a request. Every way out of here is an answer.
     pub async fn answer(&self, request: Box<Request<Incoming>>, peer: &Peer) -> Response<ReplyBody> {
         let kind = kind(request.method(), request.headers());
-        let mut answer = match self.serve(request, peer, kind).await {
+        let fate = Fate::begins();
+        let mut answer = match self.serve(request, peer, kind, &fate).await {
             Ok(answer) => answer,
             Err(refusal) => reply::refused(&self.site.pages, &refusal, kind).map(Either::Right),
         };
+        self.tally.count(&fate, answer.status());
         if let Some(hsts) = &self.site.hsts {
             // The application may know better.
             answer.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
@@ -217,10 +225,12 @@ impl Front {
         request: Box<Request<Incoming>>,
         peer: &Peer,
         kind: Kind,
+        fate: &Fate,
     ) -> Result<Response<ReplyBody>, Refusal> {
         if let Some(forward_auth) =
             self.site.forward_auth.as_ref().filter(|asks| asks.is_asked(&request, peer))
         {
+            fate.is(Outcome::Judged);
             return Ok(Box::pin(self.vouch(forward_auth, *request)).await.map(Either::Right));
         }
         let target = target::read(&self.site.policy, &request)
@@ -236,11 +246,15 @@ impl Front {
                 }
                 session => session?,
             };
+            fate.is(Outcome::Own);
             // Boxed: the rare ways are long, and would be carried along by each request and idle connection.
             return Box::pin(self.visit(request, peer, kind, &target, session)).await;
         }
         let way = self.way(&request, peer);
-        let decision = self.decide(&request, &target, way.client).await;
+        let ruling = target.ruling(&request, way.client);
+        let ruling = ruling.map_err(|refusal| reply::noted(refusal, &request, way.client))?;
+        fate.route(ruling.route());
+        let decision = self.decide(&request, &target, ruling).await;
         match decision.map_err(|refusal| reply::noted(refusal, &request, way.client))? {
             Decision::Forward(permit) => {
                 let arrival = Arrival {
@@ -250,6 +264,7 @@ impl Front {
                     connection: peer.connection.clone(),
                 };
                 let route = permit.route();
+                fate.is(Outcome::Forwarded);
                 let answer = self.proxy.forward(permit, request, arrival).await;
                 answer.map_err(|error| self.or_cut_off(self.proxy.no_answer(route, error).into()))
             }
@@ -258,11 +273,15 @@ impl Front {
                 Err(Refusal::NotFound)
             }
             Decision::Challenge(cause) => {
+                fate.is(Outcome::Challenged);
                 let site = self.site_of(&target);
                 let path = target::path_and_query(&request);
                 Ok(self.site.pages.challenge_first(cause, kind, &site, path).map(Either::Right))
             }
-            Decision::Deny(reason) => Err(reply::noted(reason.into(), &request, way.client)),
+            Decision::Deny(reason) => {
+                fate.is(Outcome::Denied);
+                Err(reply::noted(reason.into(), &request, way.client))
+            }
         }
     }
 
@@ -271,9 +290,8 @@ impl Front {
         &self,
         request: &Request<B>,
         target: &Target<'_>,
-        client: IpAddr,
+        ruling: Ruling,
     ) -> Result<Decision<Proved>, Refusal> {
-        let ruling = target.ruling(request, client)?;
         let now = self.site.clock.now();
         let session = match self.session(request.headers(), now).await {
             // What everybody may see is there when nobody can be recognised, too.

@@ -1,17 +1,28 @@
 //! Figures for monitors: what happened, counted. Never by user, number or requested path.
 
+mod process;
+mod requests;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use requests::{Counted, Outcome};
+
+use crate::domain::channel::Channel;
 use crate::domain::event::{Event, What};
 use crate::domain::spend::Guard;
+use crate::domain::time::Timestamp;
 use crate::verifier::Trouble;
+use requests::Requests;
 
 /// All figures.
 #[derive(Clone, Debug)]
@@ -25,6 +36,40 @@ pub struct Metrics {
     upstreams: Family<UpstreamLabels, Gauge>,
     messages: Family<PeriodLabels, Gauge<u64, AtomicU64>>,
     budgets: Family<PeriodLabels, Gauge<u64, AtomicU64>>,
+    requests: Requests,
+    sign_ins: Family<ChannelLabels, Histogram, fn() -> Histogram>,
+    reloads: Family<ResultLabels, Counter>,
+    configurations: Family<ConfigurationLabels, Gauge>,
+    certificates: Family<NameLabels, Gauge>,
+    sessions: Gauge,
+    connections: Gauge,
+    store: Gauge<f64, AtomicU64>,
+    store_up: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ChannelLabels {
+    channel: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ConfigurationLabels {
+    hash: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NameLabels {
+    name: String,
+}
+
+/// From a code's going out to its coming back, in seconds.
+fn typing() -> Histogram {
+    Histogram::new([5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0])
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -83,6 +128,39 @@ impl Metrics {
             messages.clone(),
         );
         registry.register("messages_allowed", "Messages allowed in a day and month", budgets.clone());
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Which version runs", build);
+        registry.register_collector(Box::new(process::Process));
+        let requests = Requests::default();
+        registry.register_collector(Box::new(requests.clone()));
+        let sign_ins = Family::new_with_constructor(typing as fn() -> Histogram);
+        let help = "Seconds from a code's going out to the right code's coming back, by the way it went";
+        registry.register("sign_in_seconds", help, sign_ins.clone());
+        let reloads: Family<ResultLabels, Counter> = Family::default();
+        registry.register("reloads", "Reloads of the configuration, taken over or refused", reloads.clone());
+        for result in ["taken_over", "refused"] {
+            let _ = reloads.get_or_create(&ResultLabels { result });
+        }
+        let configurations = Family::default();
+        let help = "When the configuration with this hash was taken over, in seconds since 1970";
+        registry.register("configuration_loaded_timestamp_seconds", help, configurations.clone());
+        let certificates = Family::default();
+        let help = "When the certificate with this first name expires, in seconds since 1970";
+        registry.register("certificate_expires_timestamp_seconds", help, certificates.clone());
+        let (sessions, connections, store, store_up) =
+            (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register(
+            "sessions_in_use",
+            "Sessions in memory: used since the start, and not over",
+            sessions.clone(),
+        );
+        registry.register("connections", "Connections of clients", connections.clone());
+        registry.register(
+            "store_answer_seconds",
+            "How long the store took to answer when this was asked",
+            store.clone(),
+        );
+        registry.register("store_up", "0 while the store gives no answer", store_up.clone());
         for guard in Guard::ALL {
             let _ = guards.get_or_create(&GuardLabels { guard: guard.as_str() });
         }
@@ -96,6 +174,15 @@ impl Metrics {
             upstreams,
             messages,
             budgets,
+            requests,
+            sign_ins,
+            reloads,
+            configurations,
+            certificates,
+            sessions,
+            connections,
+            store,
+            store_up,
         }
     }
 
@@ -109,6 +196,51 @@ impl Metrics {
         if let Some(call) = event.message.as_ref().filter(|call| call.outcome != Trouble::Resting.as_str()) {
             let (provider, channel) = (call.provider.clone(), call.channel.as_str());
             self.calls.get_or_create(&CallLabels { provider, channel, outcome: call.outcome }).inc();
+        }
+    }
+
+    /// Where one thread counts the requests of a route (host and path), or of none.
+    pub fn requests_of(&self, route: Option<&str>) -> Arc<Counted> {
+        self.requests.of(route.unwrap_or_default())
+    }
+
+    /// Somebody typed the right code so many seconds after it went out.
+    pub fn signed_in(&self, channel: Channel, seconds: u64) {
+        let labels = ChannelLabels { channel: channel.as_str() };
+        self.sign_ins.get_or_create(&labels).observe(seconds as f64);
+    }
+
+    /// A configuration is in use from now on.
+    pub fn set_configuration(&self, hash: &str, at: Timestamp) {
+        self.configurations.clear();
+        self.configurations.get_or_create(&ConfigurationLabels { hash: hash.to_owned() }).set(at.unix());
+    }
+
+    /// A reload was taken over, or refused.
+    pub fn count_reload(&self, taken_over: bool) {
+        let result = if taken_over { "taken_over" } else { "refused" };
+        self.reloads.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// When each certificate ends that is shown.
+    pub fn set_certificates(&self, ends: impl Iterator<Item = (String, Timestamp)>) {
+        self.certificates.clear();
+        ends.for_each(|(name, end)| {
+            self.certificates.get_or_create(&NameLabels { name }).set(end.unix());
+        });
+    }
+
+    /// How many are here.
+    pub fn set_people(&self, sessions: usize, connections: usize) {
+        self.sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
+        self.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+    }
+
+    /// How long the store took to answer; nothing when it gave none.
+    pub fn set_store(&self, answer: Option<Duration>) {
+        self.store_up.set(i64::from(answer.is_some()));
+        if let Some(answer) = answer {
+            self.store.set(answer.as_secs_f64());
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hyper::body::Bytes;
 use hyper::{HeaderMap, Method, StatusCode};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::{StartError, State, failover, lines, of_the_keys};
 use crate::access::keys::Keys;
@@ -40,6 +41,9 @@ pub(super) struct Foundation {
     pub(super) sessions: Arc<Sessions>,
     pub(super) audit: Audit,
     pub(super) tls: Kept,
+    /// Places for connections of clients, and how many.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) most_connections: usize,
 }
 
 impl fmt::Debug for Foundation {
@@ -58,7 +62,9 @@ impl Foundation {
         let metrics = Metrics::new();
         let audit = Audit::new(store.clone(), metrics.clone());
         let tls = Kept::new(&settings.server.state_directory).map_err(StartError::Tickets)?;
-        Ok(Self { store, master, clock, metrics, keys, sessions, audit, tls })
+        let most_connections = settings.server.max_connections;
+        let places = Arc::new(Semaphore::new(most_connections));
+        Ok(Self { store, master, clock, metrics, keys, sessions, audit, tls, places, most_connections })
     }
 
     fn state(&self) -> State {
@@ -143,12 +149,14 @@ impl Arrangement {
             applications: applications.clone(),
             metrics: metrics.clone(),
             spend: settings.spend,
+            places: foundation.places.clone(),
+            most_connections: foundation.most_connections,
             certificates: tls.as_ref().map(|tls| tls.certificates().clone()),
             clock: clock.clone(),
         };
         let site = Arc::new(Site::new(settings, desk.pages.clone(), clock.clone()));
         let serving = Serving {
-            generation: Generation { site, applications, office },
+            generation: Generation { site, applications, office, metrics: metrics.clone() },
             tls,
             idle_timeout: settings.server.idle_timeout,
         };

@@ -45,6 +45,15 @@ const FIXED: [&str; 12] = [
 /// Reads the file again and goes over to what it says; `running` is what the gateway has, and has then. Certificates,
 /// secrets and templates are read again, too. Sessions, limits, connections and tunnels go on.
 pub fn reload(gateway: &mut Gateway, running: &mut Loaded, file: &Path) -> Result<Reloaded, ReloadError> {
+    let reloaded = try_reload(gateway, running, file);
+    gateway.foundation.metrics.count_reload(reloaded.is_ok());
+    if reloaded.is_ok() {
+        gateway.is_configured(running.outline.hash());
+    }
+    reloaded
+}
+
+fn try_reload(gateway: &mut Gateway, running: &mut Loaded, file: &Path) -> Result<Reloaded, ReloadError> {
     let next = Loaded::load(file, Purpose::Serve).map_err(ReloadError::File)?;
     let settings = with_what_is_fixed(next.settings, &running.settings);
     gateway.take_over(&settings)?;

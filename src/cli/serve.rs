@@ -29,6 +29,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
         return Err(Failure::Runtime(format!("the process before this one does not hand over: {error}")));
     }
     let mut gateway = Gateway::start(&running.settings, &mut passed)?;
+    gateway.is_configured(running.outline.hash());
     for address in &gateway.addresses {
         tracing::info!(address, "listening");
     }

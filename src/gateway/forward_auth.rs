@@ -157,7 +157,8 @@ impl Front {
             tracing::info!("a proxy asks about a page of the gateway's own; it must send that here unasked");
             return Err(Refusal::NotFound);
         }
-        match self.decide(&original, &target, client).await? {
+        let ruling = target.ruling(&original, client)?;
+        match self.decide(&original, &target, ruling).await? {
             Decision::Forward(permit) => {
                 self.yes(&asks.identity, permit.route(), permit.session(), original.headers())
             }

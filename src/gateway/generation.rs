@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{BackOffice, Site};
+use crate::metrics::Metrics;
 use crate::proxy::Applications;
 
 /// All that a reload replaces at once: no request sees half of one configuration and half of another.
@@ -14,4 +15,6 @@ pub struct Generation {
     pub applications: Applications,
     /// What is rare and slow.
     pub office: BackOffice,
+    /// Where requests are counted.
+    pub metrics: Metrics,
 }

@@ -36,6 +36,11 @@ impl Applications {
         routes.iter().map(application).collect::<Result<_, _>>().map(Self)
     }
 
+    /// What each route is called, in their order: host and path.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|application| application.name().to_string())
+    }
+
     /// Route, upstream, and whether requests go there.
     pub fn health(&self) -> impl Iterator<Item = (String, String, bool)> {
         self.0.iter().flat_map(|application| {

@@ -13,7 +13,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::access::outage::Away;
 use crate::access::sessions::Sessions;
@@ -46,6 +47,10 @@ pub struct Observed {
     pub metrics: Metrics,
     /// What messages may cost.
     pub spend: config::Spend,
+    /// Places for connections of clients.
+    pub places: Arc<Semaphore>,
+    /// All of them.
+    pub most_connections: usize,
     /// What is shown to clients, where TLS is spoken.
     pub certificates: Option<Arc<Certificates>>,
     /// Tells the time.
@@ -104,7 +109,17 @@ impl Observed {
         }
         let now = self.clock.now();
         let budgets = gateway_budgets(&self.spend, now);
+        let asked = Instant::now();
         let status = self.store.spend_status(budgets.to_vec(), self.spend.conversion, now).await;
+        self.metrics.set_store(status.is_ok().then(|| asked.elapsed()));
+        self.metrics.set_people(
+            self.sessions.in_use(),
+            self.most_connections.saturating_sub(self.places.available_permits()),
+        );
+        let certificates =
+            self.certificates.as_ref().map(|certificates| certificates.all()).unwrap_or_default();
+        self.metrics
+            .set_certificates(certificates.iter().map(|shown| (shown.name().to_owned(), shown.expires())));
         match status {
             Ok(status) => {
                 for ((period, used), budget) in ["day", "month"].into_iter().zip(status.used).zip(budgets) {

@@ -36,6 +36,7 @@ mod legacy;
 mod limits;
 mod logs;
 mod lookup;
+mod metrics;
 mod moving;
 mod offenders;
 mod outage;

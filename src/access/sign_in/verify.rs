@@ -121,6 +121,7 @@ impl SignIn {
             self.parts.store.accept_challenge(approval, new, now).await?.ok_or(Cause::AlreadyUsed)?;
         let token = self.parts.keys.keyring().sign(&session);
         self.guard.proved(trail.client);
+        self.parts.audit.metrics().signed_in(challenge.channel, now.since(challenge.sent_at).as_secs());
         self.writer.is_written(&event);
         Ok(SignedIn { session, token, return_to: challenge.return_to.clone() })
     }

@@ -155,13 +155,17 @@ fn tls(
         },
         Tls::Acme => Encrypted::Acme {
             contact: given(contact, || {
-                ask("   Let's Encrypt issues it to who agrees to its terms (letsencrypt.org). Your mail address, if you do", None, |text| {
-                    if text.contains('@') {
-                        Ok(text.to_owned())
-                    } else {
-                        Err("not a mail address".to_owned())
-                    }
-                })
+                ask(
+                    "   Let's Encrypt issues it to who agrees to its terms (letsencrypt.org). Your mail address, if you do",
+                    None,
+                    |text| {
+                        if text.contains('@') {
+                            Ok(text.to_owned())
+                        } else {
+                            Err("not a mail address".to_owned())
+                        }
+                    },
+                )
             })?,
         },
     })

@@ -1,0 +1,193 @@
+//! Figures: requests by route and outcome, sign-ins, the configuration; and that monitors' tools can read them.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::common::journey::GENEROUS;
+use crate::common::{ALICE, Scene, eventually, read};
+use crate::tls::TlsScene;
+
+/// The value of a figure with these labels, in any order.
+fn figure(text: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let line = text.lines().find(|line| {
+        let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']));
+        rest.is_some_and(|rest| labels.iter().all(|label| rest.contains(label)))
+    })?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+impl Scene {
+    async fn metrics(&mut self) -> String {
+        let (status, text) = self.gateway.told_monitors("/metrics").await;
+        assert_eq!(status, 200);
+        text
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_what_became_of_them() {
+    let rule = "[[route]]\npath = \"/closed\"\nupstream = [\"http://127.0.0.1:9\"]\n[[route.rule]]\naccess = \"deny\"\n";
+    let mut scene = Scene::start(&format!("{rule}{GENEROUS}")).await;
+    let stranger = scene.browser();
+    stranger.go("/page").await;
+    stranger.go("/closed/door").await;
+    stranger.go("/a%00b").await;
+    let alice = scene.signed_in(ALICE).await;
+    for _ in 0..3 {
+        alice.go("/some/secret/path?token=abc").await;
+    }
+    scene.upstream.answers("HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n");
+    alice.go("/").await;
+    let text = scene.metrics().await;
+    let of = |route: &str, outcome: &str, status: &str| {
+        let labels = [
+            &*format!("route=\"{route}\""),
+            &*format!("outcome=\"{outcome}\""),
+            &*format!("status=\"{status}\""),
+        ];
+        figure(&text, "vestibule_requests_total", &labels)
+    };
+    assert_eq!(of("127.0.0.1/", "forwarded", "2xx"), Some(3.0), "{text}");
+    assert_eq!(of("127.0.0.1/", "forwarded", "5xx"), Some(1.0));
+    assert_eq!(of("127.0.0.1/", "challenged", "3xx"), Some(1.0));
+    assert_eq!(of("127.0.0.1/closed", "denied", "4xx"), Some(1.0));
+    assert!(of("", "own", "3xx").is_some_and(|count| count >= 2.0), "{text}");
+    assert!(of("", "refused", "4xx").is_some_and(|count| count >= 1.0), "{text}");
+    let route = ["route=\"127.0.0.1/\""];
+    assert_eq!(figure(&text, "vestibule_request_seconds_count", &route), Some(4.0), "{text}");
+    assert_eq!(
+        figure(&text, "vestibule_request_seconds_bucket", &["127.0.0.1/\"", "le=\"+Inf\""]),
+        Some(4.0),
+        "{text}"
+    );
+    assert_eq!(figure(&text, "vestibule_sign_in_seconds_count", &["channel=\"sms\""]), Some(1.0));
+    assert_eq!(figure(&text, "vestibule_sessions_in_use", &[]), Some(1.0));
+    assert!(figure(&text, "vestibule_connections", &[]).is_some_and(|count| count >= 1.0));
+    assert_eq!(figure(&text, "vestibule_store_up", &[]), Some(1.0));
+    assert!(figure(&text, "vestibule_process_resident_memory_bytes", &[]).is_some_and(|bytes| bytes > 1e6));
+    // Nothing of anybody.
+    for secret in ["secret", "abc", "alice", "555"] {
+        assert!(!text.contains(secret), "{secret}:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_is_counted_the_figures_go_on_and_the_configuration_has_a_name() {
+    let mut scene = Scene::start("").await;
+    scene.browser().go("/page").await;
+    let before = scene.metrics().await;
+    let hash = |text: &str| {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("vestibule_configuration_loaded_timestamp_seconds{"))
+            .unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    };
+    let text = String::from_utf8(read(&scene.house.config)).unwrap();
+    std::fs::write(&scene.house.config, format!("# other words\n{text}")).unwrap();
+    scene.gateway.signal("HUP");
+    scene.gateway.wait_for_log("the configuration was reloaded");
+    std::fs::write(&scene.house.config, "nothing").unwrap();
+    scene.gateway.signal("HUP");
+    scene.gateway.wait_for_log("the configuration was not reloaded");
+    scene.browser().go("/page").await;
+    let after = scene.metrics().await;
+    assert_ne!(hash(&before), hash(&after));
+    assert_eq!(figure(&after, "vestibule_reloads_total", &["taken_over"]), Some(1.0));
+    assert_eq!(figure(&after, "vestibule_reloads_total", &["refused"]), Some(1.0));
+    assert_eq!(figure(&after, "vestibule_requests_total", &["challenged", "3xx"]), Some(2.0), "{after}");
+}
+
+/// What stands in `contrib` for monitors: each figure that it asks for is one of ours, and Prometheus takes its rules.
+#[tokio::test]
+async fn alerts_and_dashboard_ask_for_what_is_there() {
+    let mut scene = Scene::start(GENEROUS).await;
+    scene.signed_in(ALICE).await.go("/").await;
+    // Certificates are told where there is TLS.
+    let mut encrypted = TlsScene::start("").await;
+    let text = scene.metrics().await + &encrypted.gateway.figures().await;
+    let contrib = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib");
+    let known = |name: &str| {
+        let family =
+            ["_total", "_bucket", "_count", "_sum", "_info"].iter().find_map(|end| name.strip_suffix(end));
+        [Some(name), family].into_iter().flatten().any(|name| text.contains(&format!("# TYPE {name} ")))
+    };
+    for file in ["prometheus-alerts.yml", "grafana-dashboard.json"] {
+        let asked = std::fs::read_to_string(contrib.join(file)).unwrap();
+        let words = asked.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let mut names: Vec<&str> = words.filter(|word| word.starts_with("vestibule_")).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert!(names.len() > 5, "{file} asks for something");
+        for name in names {
+            assert!(known(name), "{file} asks for {name}, which is not told");
+        }
+    }
+    let dashboard = std::fs::read(contrib.join("grafana-dashboard.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_slice(&dashboard).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().iter().all(|panel| panel["gridPos"].is_object()));
+    for arguments in [["check", "rules"], ["test", "rules"]] {
+        let file =
+            if arguments[0] == "test" { "prometheus-alerts.test.yml" } else { "prometheus-alerts.yml" };
+        let output = Command::new("promtool").args(arguments).arg(file).current_dir(&contrib).output();
+        let output = output.expect("tests/run installs the package prometheus");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    }
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_real_prometheus_reads_the_figures_and_runs_the_rules() {
+    let mut scene = Scene::start(GENEROUS).await;
+    scene.signed_in(ALICE).await.go("/").await;
+    let log = scene.gateway.log();
+    let told = log.lines().find(|line| line.contains("health and metrics are told")).unwrap();
+    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/prometheus-alerts.yml");
+    let settings = format!(
+        "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\n\
+         scrape_configs: [{{ job_name: vestibule, static_configs: [{{ targets: [\"{}\"] }}] }}]\n",
+        rules.display(),
+        told["address"].as_str().unwrap()
+    );
+    std::fs::write(scene.house.path("prometheus.yml"), settings).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let prometheus = Command::new("prometheus")
+        .arg(format!("--config.file={}", scene.house.path("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", scene.house.path("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _prometheus = Running(prometheus.expect("tests/run installs the package prometheus"));
+    let ask = async |path: &str| -> Option<serde_json::Value> {
+        let answer =
+            crate::common::http().get(format!("http://127.0.0.1:{port}/api/v1/{path}")).send().await.ok()?;
+        answer.json().await.ok()
+    };
+    let is_read = async || {
+        let answer = ask("query?query=vestibule_request_seconds_bucket").await;
+        answer.is_some_and(|answer| {
+            answer["data"]["result"].as_array().is_some_and(|series| !series.is_empty())
+        })
+    };
+    eventually("Prometheus has the figures", is_read).await;
+    let up = ask("query?query=up").await.unwrap();
+    assert_eq!(up["data"]["result"][0]["value"][1], "1", "{up}");
+    let have_run = async || {
+        let answer = ask("rules").await.unwrap_or_default();
+        let rules = answer["data"]["groups"][0]["rules"].as_array().cloned().unwrap_or_default();
+        !rules.is_empty() && rules.iter().all(|rule| rule["health"] == "ok")
+    };
+    eventually("its rules run", have_run).await;
+}
