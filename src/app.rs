@@ -96,6 +96,11 @@ pub enum StartError {
     /// Somebody else listens there, or it is not allowed.
     #[error("cannot listen on {0}: {1}; stop what listens there, or choose another address")]
     Listen(String, io::Error),
+    /// The access log cannot be written.
+    #[error(
+        "log.access_file: {0}; give the directory to the user the gateway runs as (LogsDirectory= of the unit)"
+    )]
+    AccessLog(io::Error),
     /// What was made of the configuration does not work.
     #[error("{0}")]
     Probe(String),

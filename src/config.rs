@@ -27,7 +27,7 @@ pub use reader::Problem;
 pub use route::Route;
 pub use secret::{Later, credentials_directory, passed_names};
 pub use sections::{
-    Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session,
+    AccessFormat, Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session,
 };
 pub use spend::Spend;
 pub use store::{Place, Postgres, Reach, Store, host_name};

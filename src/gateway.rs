@@ -5,6 +5,7 @@
 //! A request with a known session waits for nothing here; what is rare and slow is asked of the [`BackOffice`].
 
 mod back_office;
+mod entry;
 mod forward_auth;
 mod generation;
 mod reply;
@@ -26,14 +27,17 @@ use ipnet::IpNet;
 pub use back_office::BackOffice;
 pub use generation::Generation;
 
+use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::crypto;
 use crate::domain::policy::{Cause, Decision, Policy, Ruling};
 use crate::domain::time::Timestamp;
 use crate::message::certificate_names::CertificateNames;
 use crate::message::forwarded::chain_field;
 use crate::message::kind::{Kind, kind};
 use crate::message::origin;
+use crate::message::request_id::RequestIds;
 use crate::message::session_cookie::Names;
 use crate::message::{authority, client_address};
 use crate::metrics::Outcome;
@@ -41,6 +45,7 @@ use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
 use crate::pages::{self, Pages};
 use crate::proxy::{Arrival, ClientConnection, Proved, Proxy, ReplyBody};
+use entry::Entry;
 use forward_auth::ForwardAuth;
 use sessions::KnownSessions;
 use tally::{Fate, Tally};
@@ -179,24 +184,28 @@ pub struct Front {
     proxy: Proxy,
     office: BackOffice,
     tally: Tally,
+    access_log: Option<AccessLog>,
+    ids: Rc<RequestIds>,
 }
 
 impl Front {
     /// A gateway for one thread.
     pub fn new(generation: &Generation) -> Self {
-        let Generation { site, applications, office, metrics } = generation.clone();
+        let Generation { site, applications, office, metrics, access_log } = generation.clone();
         let proxy = Proxy::new(&applications, site.cookies, site.clock.clone());
         let tally = Tally::new(&metrics, &applications);
-        Self { site, sessions: Rc::default(), proxy, office, tally }
+        let ids = Rc::new(RequestIds::new(u64::from_ne_bytes(crypto::random())));
+        Self { site, sessions: Rc::default(), proxy, office, tally, access_log, ids }
     }
 
     /// What serves the thread's next requests once the configuration has changed. Sessions that it knows, and
     /// connections to applications that stay as they were, go on.
     pub fn next(&self, generation: &Generation) -> Self {
-        let Generation { site, applications, office, metrics } = generation.clone();
+        let Generation { site, applications, office, metrics, access_log } = generation.clone();
         let proxy = self.proxy.next(&applications, site.cookies);
         let tally = self.tally.next(&metrics, &applications);
-        Self { site, sessions: self.sessions.clone(), proxy, office, tally }
+        let ids = self.ids.clone();
+        Self { site, sessions: self.sessions.clone(), proxy, office, tally, access_log, ids }
     }
 
     /// What all threads share.
@@ -205,7 +214,8 @@ impl Front {
     }
 
     /// Answers a request. Every way out of here is an answer.
-    pub async fn answer(&self, request: Box<Request<Incoming>>, peer: &Peer) -> Response<ReplyBody> {
+    pub async fn answer(&self, mut request: Box<Request<Incoming>>, peer: &Peer) -> Response<ReplyBody> {
+        let entry = self.access_log.as_ref().map(|log| Box::new(self.entry(log, &mut request, peer)));
         let kind = kind(request.method(), request.headers());
         let fate = Fate::begins();
         let mut answer = match self.serve(request, peer, kind, &fate).await {
@@ -213,11 +223,19 @@ impl Front {
             Err(refusal) => reply::refused(&self.site.pages, &refusal, kind).map(Either::Right),
         };
         self.tally.count(&fate, answer.status());
+        if let Some((entry, log)) = entry.zip(self.access_log.as_ref()) {
+            entry.end(log, &fate, self.site.scheme, self.tally.name(&fate), &mut answer);
+        }
         if let Some(hsts) = &self.site.hsts {
             // The application may know better.
             answer.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
         }
         answer
+    }
+
+    fn entry(&self, log: &AccessLog, request: &mut Request<Incoming>, peer: &Peer) -> Entry {
+        let now = jiff::Timestamp::from_second(self.site.clock.now().unix()).unwrap_or_default();
+        Entry::begin(log, &self.ids, request, peer.address, peer.is_trusted(&self.site.trusted_proxies), now)
     }
 
     async fn serve(
@@ -253,7 +271,8 @@ impl Front {
         let way = self.way(&request, peer);
         let ruling = target.ruling(&request, way.client);
         let ruling = ruling.map_err(|refusal| reply::noted(refusal, &request, way.client))?;
-        fate.route(ruling.route());
+        fate.ruled(&ruling);
+        fate.came_from(way.client);
         let decision = self.decide(&request, &target, ruling).await;
         match decision.map_err(|refusal| reply::noted(refusal, &request, way.client))? {
             Decision::Forward(permit) => {
@@ -265,6 +284,9 @@ impl Front {
                 };
                 let route = permit.route();
                 fate.is(Outcome::Forwarded);
+                if let Some(proved) = permit.session().filter(|_| self.access_log.is_some()) {
+                    fate.is_of(proved.user());
+                }
                 let answer = self.proxy.forward(permit, request, arrival).await;
                 answer.map_err(|error| self.or_cut_off(self.proxy.no_answer(route, error).into()))
             }

@@ -1,6 +1,7 @@
 //! Vestibule: a reverse-proxy two-factor gateway. `ARCHITECTURE.md` draws the house; `gateway` is read first.
 
 pub mod access;
+pub mod access_log;
 pub mod api;
 pub mod app;
 pub mod audit;

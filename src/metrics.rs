@@ -45,6 +45,7 @@ pub struct Metrics {
     connections: Gauge,
     store: Gauge<f64, AtomicU64>,
     store_up: Gauge,
+    lost_lines: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -161,6 +162,12 @@ impl Metrics {
             store.clone(),
         );
         registry.register("store_up", "0 while the store gives no answer", store_up.clone());
+        let lost_lines = Gauge::default();
+        registry.register(
+            "access_log_lost_lines",
+            "Lines that the access log could not follow with",
+            lost_lines.clone(),
+        );
         for guard in Guard::ALL {
             let _ = guards.get_or_create(&GuardLabels { guard: guard.as_str() });
         }
@@ -183,6 +190,7 @@ impl Metrics {
             connections,
             store,
             store_up,
+            lost_lines,
         }
     }
 
@@ -234,6 +242,11 @@ impl Metrics {
     pub fn set_people(&self, sessions: usize, connections: usize) {
         self.sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
         self.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+    }
+
+    /// How many lines of the access log were lost so far.
+    pub fn set_lost_lines(&self, lines: usize) {
+        self.lost_lines.set(i64::try_from(lines).unwrap_or(i64::MAX));
     }
 
     /// How long the store took to answer; nothing when it gave none.

@@ -14,6 +14,7 @@ use super::{StartError, State, failover, lines, of_the_keys};
 use crate::access::keys::Keys;
 use crate::access::sessions::Sessions;
 use crate::access::sign_in::{Parts, SignIn};
+use crate::access_log::AccessLog;
 use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Route, Settings};
@@ -40,6 +41,7 @@ pub(super) struct Foundation {
     pub(super) keys: Arc<Keys>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) audit: Audit,
+    access_log: Option<AccessLog>,
     pub(super) tls: Kept,
     /// Places for connections of clients, and how many.
     pub(super) places: Arc<Semaphore>,
@@ -64,7 +66,20 @@ impl Foundation {
         let tls = Kept::new(&settings.server.state_directory).map_err(StartError::Tickets)?;
         let most_connections = settings.server.max_connections;
         let places = Arc::new(Semaphore::new(most_connections));
-        Ok(Self { store, master, clock, metrics, keys, sessions, audit, tls, places, most_connections })
+        let access_log = AccessLog::open(&settings.log).map_err(StartError::AccessLog)?;
+        Ok(Self {
+            store,
+            master,
+            clock,
+            metrics,
+            keys,
+            sessions,
+            audit,
+            access_log,
+            tls,
+            places,
+            most_connections,
+        })
     }
 
     fn state(&self) -> State {
@@ -149,6 +164,7 @@ impl Arrangement {
             applications: applications.clone(),
             metrics: metrics.clone(),
             spend: settings.spend,
+            access_log: foundation.access_log.clone(),
             places: foundation.places.clone(),
             most_connections: foundation.most_connections,
             certificates: tls.as_ref().map(|tls| tls.certificates().clone()),
@@ -156,7 +172,13 @@ impl Arrangement {
         };
         let site = Arc::new(Site::new(settings, desk.pages.clone(), clock.clone()));
         let serving = Serving {
-            generation: Generation { site, applications, office, metrics: metrics.clone() },
+            generation: Generation {
+                site,
+                applications,
+                office,
+                metrics: metrics.clone(),
+                access_log: foundation.access_log.clone(),
+            },
             tls,
             idle_timeout: settings.server.idle_timeout,
         };

@@ -198,6 +198,21 @@ pub struct Log {
     pub format: LogFormat,
     /// Which lines are written.
     pub level: Level,
+    /// How a line for each request looks, if there is one.
+    pub access: Option<AccessFormat>,
+    /// Where those lines go; standard error unless given.
+    pub access_file: Option<PathBuf>,
+    /// Whether they have what follows the question mark.
+    pub access_query: bool,
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// One object a line.
+    Json,
+    /// As nginx and Apache write it.
+    Combined,
 }
 
 /// How a log line looks.
@@ -400,6 +415,11 @@ pub(super) fn log(section: &Section<'_>) -> Option<Log> {
         ],
         Some(Level::INFO),
     );
+    let formats =
+        [("off", None), ("json", Some(AccessFormat::Json)), ("combined", Some(AccessFormat::Combined))];
+    let access = one_of(section, "access", &formats, Some(None));
+    let access_file = section.text("access_file");
+    let access_query = section.value("access_query", boolean).unwrap_or(false);
     section.finish();
-    Some(Log { format: format?, level: level? })
+    Some(Log { format: format?, level: level?, access: access?, access_file, access_query })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{BackOffice, Site};
+use crate::access_log::AccessLog;
 use crate::metrics::Metrics;
 use crate::proxy::Applications;
 
@@ -15,6 +16,8 @@ pub struct Generation {
     pub applications: Applications,
     /// What is rare and slow.
     pub office: BackOffice,
+    /// Where requests are written down, if they are.
+    pub access_log: Option<AccessLog>,
     /// Where requests are counted.
     pub metrics: Metrics,
 }

@@ -1,12 +1,14 @@
 //! What becomes of requests, noted on their way and counted at its end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
+use hyper::header::HeaderValue;
 
-use crate::domain::policy::RouteId;
+use crate::domain::policy::{RouteId, Ruling};
 use crate::metrics::{Counted, Metrics, Outcome};
 use crate::proxy::Applications;
 
@@ -16,16 +18,58 @@ pub(super) struct Fate {
     began: Instant,
     route: Cell<Option<RouteId>>,
     outcome: Cell<Outcome>,
+    rule: Cell<Option<usize>>,
+    client: Cell<Option<IpAddr>>,
+    user: RefCell<Option<HeaderValue>>,
 }
 
 impl Fate {
     /// Until more is known it is refused.
     pub(super) fn begins() -> Self {
-        Self { began: Instant::now(), route: Cell::new(None), outcome: Cell::new(Outcome::Refused) }
+        Self {
+            began: Instant::now(),
+            route: Cell::new(None),
+            outcome: Cell::new(Outcome::Refused),
+            rule: Cell::new(None),
+            client: Cell::new(None),
+            user: RefCell::new(None),
+        }
     }
 
-    pub(super) fn route(&self, route: Option<RouteId>) {
-        self.route.set(route);
+    /// Which route and rule it falls under.
+    pub(super) fn ruled(&self, ruling: &Ruling) {
+        self.route.set(ruling.route());
+        self.rule.set(ruling.rule());
+    }
+
+    /// Whose it is, as far as proxies that we trust can tell.
+    pub(super) fn came_from(&self, client: IpAddr) {
+        self.client.set(Some(client));
+    }
+
+    /// Whose session it has.
+    pub(super) fn is_of(&self, user: &HeaderValue) {
+        self.user.replace(Some(user.clone()));
+    }
+
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.client.get()
+    }
+
+    pub(super) fn rule(&self) -> Option<usize> {
+        self.rule.get()
+    }
+
+    pub(super) fn user(&self) -> Option<HeaderValue> {
+        self.user.borrow().clone()
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome.get()
+    }
+
+    pub(super) fn took(&self) -> Duration {
+        self.began.elapsed()
     }
 
     pub(super) fn is(&self, outcome: Outcome) {
@@ -60,6 +104,12 @@ impl Tally {
             (name, counted)
         };
         Self { routes: applications.names().map(counted).collect(), others: self.others.clone() }
+    }
+
+    /// What the route of a request is called; nothing where it has none.
+    pub(super) fn name(&self, fate: &Fate) -> &str {
+        let route = fate.route.get().and_then(|route| self.routes.get(route.0));
+        route.map_or("", |(name, _)| name)
     }
 
     /// A request has its answer.

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::access::outage::Away;
 use crate::access::sessions::Sessions;
 use crate::access::spend_guard::gateway_budgets;
+use crate::access_log::AccessLog;
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config;
@@ -47,6 +48,8 @@ pub struct Observed {
     pub metrics: Metrics,
     /// What messages may cost.
     pub spend: config::Spend,
+    /// Whether it loses lines.
+    pub access_log: Option<AccessLog>,
     /// Places for connections of clients.
     pub places: Arc<Semaphore>,
     /// All of them.
@@ -116,6 +119,7 @@ impl Observed {
             self.sessions.in_use(),
             self.most_connections.saturating_sub(self.places.available_permits()),
         );
+        self.metrics.set_lost_lines(self.access_log.as_ref().map_or(0, AccessLog::lost));
         let certificates =
             self.certificates.as_ref().map(|certificates| certificates.all()).unwrap_or_default();
         self.metrics

@@ -8,6 +8,7 @@
 mod common;
 
 mod access;
+mod access_log;
 mod acme;
 mod answers;
 mod api;

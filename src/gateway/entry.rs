@@ -1,0 +1,114 @@
+//! What the access log tells of a request, kept while the request is on its way.
+
+use std::net::IpAddr;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{HOST, HeaderValue, REFERER, USER_AGENT};
+use hyper::http::request::Request;
+use hyper::{Method, Response, Version};
+
+use super::tally::Fate;
+use super::target::path_and_query;
+use crate::access_log::{AccessLog, Line};
+use crate::message::request_id::{RequestIds, X_REQUEST_ID, given};
+use crate::metrics::Outcome;
+use crate::proxy::ReplyBody;
+
+/// One request's entry.
+#[derive(Debug)]
+pub(super) struct Entry {
+    time: jiff::Timestamp,
+    id: HeaderValue,
+    peer: IpAddr,
+    method: Method,
+    host: Option<HeaderValue>,
+    path: String,
+    version: Version,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+}
+
+impl Entry {
+    /// Begins it, and gives the request its name: the one that a proxy of ours gave it, or a new one.
+    pub(super) fn begin(
+        log: &AccessLog,
+        ids: &RequestIds,
+        request: &mut Request<Incoming>,
+        peer: IpAddr,
+        trusted: bool,
+        now: jiff::Timestamp,
+    ) -> Self {
+        let named = given(request.headers()).filter(|_| trusted);
+        let id = named.unwrap_or_else(|| ids.next());
+        request.headers_mut().insert(X_REQUEST_ID, id.clone());
+        let path = if log.has_query() { path_and_query(request) } else { request.uri().path() };
+        let authority = || HeaderValue::from_str(request.uri().authority()?.as_str()).ok();
+        Self {
+            time: now,
+            id,
+            peer,
+            method: request.method().clone(),
+            host: request.headers().get(HOST).cloned().or_else(authority),
+            path: path.to_owned(),
+            version: request.version(),
+            user_agent: request.headers().get(USER_AGENT).cloned(),
+            referer: request.headers().get(REFERER).cloned(),
+        }
+    }
+
+    /// Writes it, and names the request in its answer.
+    pub(super) fn end(
+        self,
+        log: &AccessLog,
+        fate: &Fate,
+        scheme: &str,
+        route: &str,
+        answer: &mut Response<ReplyBody>,
+    ) {
+        let text = |value: &Option<HeaderValue>| {
+            value.as_ref().and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let (host, agent, referer) = (text(&self.host), text(&self.user_agent), text(&self.referer));
+        let user = fate.user();
+        log.write(&Line {
+            time: self.time,
+            request_id: self.id.to_str().unwrap_or_default(),
+            client: fate.client().unwrap_or(self.peer),
+            method: self.method.as_str(),
+            scheme,
+            host: host.as_deref().unwrap_or_default(),
+            path: &self.path,
+            protocol: protocol(self.version),
+            status: answer.status().as_u16(),
+            bytes: answer.body().size_hint().exact(),
+            took: fate.took(),
+            route,
+            rule: fate.rule().map(|rule| rule + 1),
+            decision: decision(fate.outcome()),
+            user: user.as_ref().and_then(|user| user.to_str().ok()),
+            user_agent: agent.as_deref(),
+            referer: referer.as_deref().map(|url| url.split(['?', '#']).next().unwrap_or_default()),
+        });
+        answer.headers_mut().insert(X_REQUEST_ID, self.id);
+    }
+}
+
+/// In the words of `vestibule explain`.
+const fn decision(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Forwarded => "forward",
+        Outcome::Judged => "pass",
+        Outcome::Challenged => "challenge",
+        Outcome::Denied => "deny",
+        Outcome::Refused => "refuse",
+        Outcome::Own => "ours",
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
