@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-pub use self::handover::{HandedOver, Predecessor, hand_over};
+pub use self::handover::{HandedOver, HandoverError, Predecessor, hand_over};
 pub use self::reload::reload;
 
 use self::arrangement::{Arrangement, Foundation};
@@ -275,6 +275,9 @@ pub fn lines(settings: &Settings, state: &State) -> Result<Lines, StartError> {
 /// The store has so long to take what is only in memory when the gateway stops.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
+/// A thread goes over to another configuration in so long.
+const FOLLOW: Duration = Duration::from_secs(5);
+
 /// A running gateway. Dropping it stops the back office at once; [`Gateway::stop`] does it gently.
 #[derive(Debug)]
 pub struct Gateway {
@@ -296,6 +299,8 @@ pub struct Gateway {
 #[derive(Debug)]
 struct Outlets {
     serving: watch::Sender<Arc<front::Serving>>,
+    /// How often a thread of the front took one over.
+    followed: Arc<watch::Sender<usize>>,
     observed: watch::Sender<Arc<observe::Observed>>,
     desk: watch::Sender<Arc<Desk>>,
 }
@@ -304,15 +309,22 @@ impl Outlets {
     fn of(arrangement: &Arrangement) -> Self {
         Self {
             serving: watch::Sender::new(arrangement.serving.clone()),
+            followed: Arc::new(watch::Sender::new(0)),
             observed: watch::Sender::new(arrangement.observed.clone()),
             desk: watch::Sender::new(arrangement.desk.clone()),
         }
     }
 
-    fn take_over(&self, arrangement: &Arrangement) {
+    /// Returns once all of so many threads serve with it.
+    async fn take_over(&self, arrangement: &Arrangement, threads: usize) {
+        let mut followed = self.followed.subscribe();
+        let all = *followed.borrow() + threads;
         self.serving.send_replace(arrangement.serving.clone());
         self.observed.send_replace(arrangement.observed.clone());
         self.desk.send_replace(arrangement.desk.clone());
+        if timeout(FOLLOW, followed.wait_for(|times| *times >= all)).await.is_err() {
+            tracing::warn!("a thread is busy and goes over to the new configuration later");
+        }
     }
 }
 
@@ -419,6 +431,7 @@ impl Gateway {
         let (drain, draining) = watch::channel(Drain::No);
         let terms = front::Terms {
             serving: outlets.serving.subscribe(),
+            followed: outlets.followed.clone(),
             connections: foundation.places.clone(),
             most_connections: foundation.most_connections,
             drain: draining,
@@ -455,7 +468,7 @@ impl Gateway {
     fn take_over(&mut self, settings: &Settings) -> Result<(), StartError> {
         let next = self.current.next(settings, &self.foundation)?;
         self.back_office.block_on(next.probe()).map_err(StartError::Probe)?;
-        self.outlets.take_over(&next);
+        self.back_office.block_on(self.outlets.take_over(&next, self.fronts.len()));
         self.current = next;
         Ok(())
     }

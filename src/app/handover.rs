@@ -43,9 +43,16 @@ pub enum HandoverError {
     /// It took too long.
     #[error("the next process was not ready in time and was ended; its own last lines may say why")]
     Late,
-    /// The store is not ours any more.
-    #[error("{0}; the gateway goes on, but restart it soon")]
+    /// The next process did not become ready, and the store is somebody else's by now.
+    #[error("the next process did not take over, and the store is not ours any more: {0}")]
     Store(StoreError),
+}
+
+impl HandoverError {
+    /// Whether the gateway cannot go on: whoever has the store now takes it to be alone with it.
+    pub const fn is_the_end(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
 }
 
 /// How a handover went.

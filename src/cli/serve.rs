@@ -9,7 +9,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Config, Failure};
-use crate::app::{Gateway, HandedOver, Predecessor, Signal, hand_over, reload};
+use crate::app::{Gateway, HandedOver, HandoverError, Predecessor, Signal, hand_over, reload};
 use crate::config::{Loaded, Log, LogFormat, Purpose};
 use crate::server::passed::Passed;
 use crate::service_manager;
@@ -42,13 +42,17 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
             Signal::End => break,
             Signal::Reload => reload_from(&config.config, &mut gateway, &mut running),
             Signal::HandOver => match hand_over_to(&program, &config.config, &mut gateway) {
-                None => {}
-                Some(HandedOver::EndsInstead) => break,
-                Some(HandedOver::Yes) => {
+                Ok(HandedOver::EndsInstead) => break,
+                Ok(HandedOver::Yes) => {
                     tracing::info!("another process has taken over: finishing what is under way");
                     gateway.retire();
                     return Ok(());
                 }
+                Err(error) if error.is_the_end() => {
+                    gateway.stop();
+                    return Err(Failure::Runtime(error.to_string()));
+                }
+                Err(error) => tracing::error!(%error, "nobody took over; the gateway goes on"),
             },
         }
     }
@@ -58,13 +62,12 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Has this program, as it is installed now, take over. Nothing when the gateway goes on.
-fn hand_over_to(program: &Path, file: &Path, gateway: &mut Gateway) -> Option<HandedOver> {
+/// Has this program, as it is installed now, take over.
+fn hand_over_to(program: &Path, file: &Path, gateway: &mut Gateway) -> Result<HandedOver, HandoverError> {
     tracing::info!(program = %program.display(), "another process is to take over");
     let mut next = Command::new(program);
     next.arg("serve").arg("--config").arg(file).stdin(Stdio::null());
-    let handed_over = hand_over(gateway, next);
-    handed_over.inspect_err(|error| tracing::error!(%error, "nobody took over; the gateway goes on")).ok()
+    hand_over(gateway, next)
 }
 
 /// Reads the configuration again, and tells the log what came of it.

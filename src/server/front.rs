@@ -55,6 +55,8 @@ impl Drain {
 pub struct Terms {
     /// What connections are served with now.
     pub serving: watch::Receiver<Arc<Serving>>,
+    /// How often a thread went over to another configuration, over all threads.
+    pub followed: Arc<watch::Sender<usize>>,
     /// Places for connections, over all threads.
     pub connections: Arc<Semaphore>,
     /// How many that are.
@@ -113,6 +115,7 @@ impl Service {
             let serving = serving.borrow_and_update().clone();
             let front = Rc::new(self.front().next(&serving.generation));
             *self.current.borrow_mut() = Current { front, serving };
+            self.terms.followed.send_modify(|times| *times += 1);
         }
     }
 

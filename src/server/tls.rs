@@ -49,7 +49,7 @@ pub struct Kept {
 impl Kept {
     /// What was issued rests below the state directory.
     pub fn new(state_directory: &Path) -> Result<Self, rustls::Error> {
-        let ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        let ticketer = ticketer()?;
         let issued = state_directory.join("acme").join("certificate.pem");
         Ok(Self { ticketer, challenges: Arc::default(), issued })
     }
@@ -63,6 +63,14 @@ impl Kept {
     pub fn issued(&self) -> &Path {
         &self.issued
     }
+}
+
+fn ticketer() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
+    rustls::crypto::aws_lc_rs::Ticketer::new()
+}
+
+fn no_tickets(error: rustls::Error) -> TlsError {
+    TlsError::Unusable("a key for session tickets".to_owned(), error, "the system more random numbers")
 }
 
 impl fmt::Debug for Kept {
@@ -97,7 +105,11 @@ impl Tls {
         if settings.acme.is_some() {
             config.alpn_protocols.push(ACME_TLS.to_vec());
         }
-        config.ticketer = kept.ticketer.clone();
+        config.ticketer = match &settings.client_ca {
+            None => kept.ticketer.clone(),
+            // A session that is resumed is not asked for its certificate again: it must not outlive what was trusted.
+            Some(_) => ticketer().map_err(no_tickets)?,
+        };
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Ok(Self { acceptor, certificates, acme: settings.acme.clone() })
     }

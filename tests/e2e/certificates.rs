@@ -223,3 +223,40 @@ async fn http_is_sent_on_to_https_for_our_hosts_only_and_browsers_are_told_to_st
     let head = asked(&mut wire, "a.example").await;
     assert_eq!(field(&head, "strict-transport-security"), Some("max-age=31536000"), "{head}");
 }
+
+#[tokio::test]
+async fn who_came_before_certificates_were_wanted_does_not_come_back_by_a_ticket() {
+    let scene = Scene::new(TLS, "").await;
+    let mut gateway = Gateway::start(&scene.house);
+    // The same client, which keeps its tickets.
+    let client = scene.client(&BOTH, None);
+    for _ in 0..2 {
+        let mut wire = scene.connect_with(gateway.address, "a.example", client.clone()).await.unwrap();
+        assert_eq!(status(&asked(&mut wire, "a.example").await), 200);
+    }
+    let text = String::from_utf8(crate::common::read(&scene.house.config)).unwrap();
+    let authorities = scene.house.path("clients.pem");
+    std::fs::write(&authorities, scene.authority.pem()).unwrap();
+    let wanted = format!("[server.tls]\nclient_ca = \"{}\"", authorities.display());
+    std::fs::write(&scene.house.config, text.replace("[server.tls]", &wanted)).unwrap();
+    gateway.signal("HUP");
+    gateway.wait_for_log("the configuration was reloaded");
+    let mut wire = scene.connect_with(gateway.address, "a.example", client.clone()).await.unwrap();
+    wire.send("GET /.vestibule/challenge HTTP/1.1\r\nhost: a.example\r\n\r\n").await;
+    let all = wire.end().await;
+    assert!(!format!("{all:?}").contains("HTTP"), "{all:?}");
+    // Who was known to authorities that are trusted no more, neither.
+    let known = scene.client(&BOTH, Some(scene.issue(&["somebody"], 9)));
+    for _ in 0..2 {
+        let mut wire = scene.connect_with(gateway.address, "a.example", known.clone()).await.unwrap();
+        assert_eq!(status(&asked(&mut wire, "a.example").await), 200);
+    }
+    let other = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap();
+    std::fs::write(&authorities, other.cert.pem()).unwrap();
+    gateway.signal("HUP");
+    gateway.wait_for_log("the configuration was reloaded");
+    let mut wire = scene.connect_with(gateway.address, "a.example", known.clone()).await.unwrap();
+    wire.send("GET /.vestibule/challenge HTTP/1.1\r\nhost: a.example\r\n\r\n").await;
+    let all = wire.end().await;
+    assert!(!format!("{all:?}").contains("HTTP"), "{all:?}");
+}
