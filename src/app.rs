@@ -8,269 +8,43 @@ mod handover;
 mod heartbeat;
 mod household;
 mod listeners;
+mod providers;
 mod reload;
+mod signals;
+mod start_error;
+mod state;
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 pub use self::handover::{HandedOver, HandoverError, Predecessor, hand_over};
+pub use self::providers::{failover, lines};
 pub use self::reload::reload;
+pub use self::signals::Signal;
+pub use self::start_error::{NOT_A_KEY, StartError};
+pub use self::state::{State, master, master_key, name, of_the_keys, open};
 
 use self::arrangement::{Arrangement, Foundation};
 use self::greeting::{greet_again, greet_all};
 use self::heartbeat::Heartbeat;
 use self::household::{Household, keep_house};
 use self::listeners::{Kept, Listeners};
+use self::signals::Signals;
 use crate::access::keys::KeysError;
-use crate::access::lines::Lines;
-use crate::clock::Clock;
-use crate::config::{Account, Place, Provider, Settings, host_name};
-use crate::crypto::{MasterKey, MasterKeyError};
+use crate::config::Settings;
 use crate::pages::Desk;
 use crate::server::addresses::Addresses;
 use crate::server::front::Drain;
-use crate::server::passed::{OBSERVE, Passed, PassedError};
+use crate::server::passed::{OBSERVE, Passed};
 use crate::server::{acme, front, listener, observe, redirect, tls};
-use crate::store::{OpenError, Store, StoreError, Use};
-use crate::tls::TlsError;
-use crate::verifier::Verifier;
-use crate::verifier::failover::Failover;
-use crate::verifier::lookup::Lookup;
-use crate::verifier::twilio::Twilio;
-use crate::verifier::vonage::v1::VonageV1;
-use crate::verifier::vonage::v2::{self, Vonage};
-
-/// Why the gateway cannot start, in words that name the remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The state directory cannot be used.
-    #[error("state directory {0}: {1}; create it and give it to the user the gateway runs as")]
-    StateDirectory(String, io::Error),
-    /// The master key cannot be used.
-    #[error(transparent)]
-    MasterKey(#[from] MasterKeyError),
-    /// The store cannot be used.
-    #[error("store {0}: {1}{remedy}", remedy = remedy(.1))]
-    Store(String, OpenError),
-    /// A secret of the store cannot be had.
-    #[error("{0}")]
-    Secret(String),
-    /// The signing keys cannot be used.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// The signing keys were sealed by another master key than the one of this name.
-    #[error(
-        "the signing keys in the store do not open with {0}; put the key that belongs to this store in its place"
-    )]
-    Sealed(String),
-    /// The pages cannot be used.
-    #[error("templates: {0}")]
-    Pages(String),
-    /// The certificate cannot be used.
-    #[error("server.tls: {0}")]
-    Tls(TlsError),
-    /// No key for session tickets.
-    #[error("no key for TLS session tickets: {0}")]
-    Tickets(rustls::Error),
-    /// TLS to an upstream cannot be spoken.
-    #[error("route: {0}")]
-    Upstream(#[from] TlsError),
-    /// The provider's client cannot be made.
-    #[error(
-        "no HTTPS client for the provider: {0}; install the system's CA certificates (package ca-certificates)"
-    )]
-    Client(#[from] reqwest::Error),
-    /// The key of the provider's application cannot be used.
-    #[error("private_key of provider {0}: {NOT_A_KEY}")]
-    PrivateKey(String),
-    /// Somebody else listens there, or it is not allowed.
-    #[error("cannot listen on {0}: {1}; stop what listens there, or choose another address")]
-    Listen(String, io::Error),
-    /// The access log cannot be written.
-    #[error(
-        "log.access_file: {0}; give the directory to the user the gateway runs as (LogsDirectory= of the unit)"
-    )]
-    AccessLog(io::Error),
-    /// What was made of the configuration does not work.
-    #[error("{0}")]
-    Probe(String),
-    /// The service manager does not pass a socket that is listened on.
-    #[error("{0}: {1}")]
-    Passed(String, PassedError),
-    /// No thread or runtime.
-    #[error("the system gives no threads: {0}")]
-    Threads(io::Error),
-}
-
-/// What is wrong with a key that cannot sign, and what to give instead.
-pub const NOT_A_KEY: &str = "no RSA private key in PEM (unencrypted, 2048 bits or more); give the file that was made with \
-                             the application";
-
-/// What outlives a command: the store and the key that belongs to it.
-#[derive(Debug)]
-pub struct State {
-    /// The store.
-    pub store: Store,
-    /// The key its secrets rest under.
-    pub master: Arc<MasterKey>,
-}
-
-impl State {
-    /// Opens, or makes, the state of a gateway, to work on it beside the gateway.
-    pub fn open(settings: &Settings) -> Result<Self, StartError> {
-        Self::open_for(settings, Use::Beside)
-    }
-
-    /// Opens it, or makes it.
-    pub fn open_for(settings: &Settings, use_: Use) -> Result<Self, StartError> {
-        let place = &settings.store.place;
-        let new = matches!(place, Place::Sqlite(file) if !file.exists());
-        let had_key = settings.server.state_directory.join("master.key").exists();
-        let master = master(settings, new)?;
-        let store = open(place, use_)?;
-        if new && had_key {
-            tracing::warn!(
-                "made a new, empty store at {}, although there is a master key already; \
-                 if there was one, restore it",
-                name(place)
-            );
-        }
-        Ok(Self { store, master })
-    }
-}
-
-/// Opens a store, wherever it is.
-pub fn open(place: &Place, use_: Use) -> Result<Store, StartError> {
-    let opened = match place {
-        Place::Sqlite(file) => Store::sqlite_for(file, use_).map_err(OpenError::Store),
-        Place::Postgres(server) => {
-            server.password.as_ref().map_err(|text| StartError::Secret(text.clone()))?;
-            Store::postgres_for(server, use_)
-        }
-    };
-    opened.map_err(|error| StartError::Store(name(place), error))
-}
-
-/// The key under which the secrets of a store rest; made with a SQLite store that is `new`.
-pub fn master(settings: &Settings, new: bool) -> Result<Arc<MasterKey>, StartError> {
-    let shared = settings.store.master_key.clone().map_err(StartError::Secret)?;
-    let directory = &settings.server.state_directory;
-    if let Place::Sqlite(_) = settings.store.place {
-        make_directory(directory)
-            .map_err(|error| StartError::StateDirectory(directory.display().to_string(), error))?;
-    }
-    match (shared, &settings.store.place) {
-        (Some(master), _) => Ok(master),
-        // The configuration does not read without one.
-        (None, Place::Postgres(_)) => Err(StartError::Keys(KeysError::Sealed)),
-        (None, Place::Sqlite(_)) => Ok(Arc::new(MasterKey::open(directory, new)?)),
-    }
-}
-
-/// Where the master key of a configuration is kept.
-pub fn master_key(settings: &Settings) -> String {
-    match &settings.store.master_key {
-        Ok(None) => settings.server.state_directory.join("master.key").display().to_string(),
-        Ok(Some(_)) | Err(_) => "the key that store.master_key names".to_owned(),
-    }
-}
-
-/// An error of the signing keys, which names the master key as it is configured.
-pub fn of_the_keys(settings: &Settings, error: KeysError) -> StartError {
-    match error {
-        KeysError::Sealed => StartError::Sealed(master_key(settings)),
-        KeysError::Store(_) => StartError::Keys(error),
-    }
-}
-
-fn make_directory(directory: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-/// A store as errors name it.
-pub fn name(place: &Place) -> String {
-    match place {
-        Place::Sqlite(file) => file.display().to_string(),
-        Place::Postgres(server) => server_name(&server.server),
-    }
-}
-
-/// What to do about an error of PostgreSQL or its driver, which says only what is wrong.
-fn remedy(error: &OpenError) -> String {
-    let OpenError::Store(error @ StoreError::Postgres(_)) = error else { return String::new() };
-    let text = error.to_string();
-    let known = REMEDIES.iter().find(|(said, _)| text.contains(said));
-    known.map_or_else(String::new, |(_, remedy)| format!("; {remedy}"))
-}
-
-/// By what they say: the driver has no kinds for most of them.
-const REMEDIES: [(&str, &str); 6] = [
-    ("password missing", "name where our password is in store.password"),
-    ("password authentication failed", "give the role's password in store.password"),
-    ("UnknownIssuer", "name the authority of the server's certificate in store.ca"),
-    (
-        "does not support TLS",
-        "set ssl = on at the server, or, where nobody can listen in, end store.url in ?sslmode=disable",
-    ),
-    ("permission denied for schema public", "the role must own the database: ALTER DATABASE … OWNER TO …"),
-    ("Connection refused", "start the server, or correct host and port in store.url"),
-];
-
-/// `postgres://USER@HOST:PORT,…/DATABASE`.
-fn server_name(server: &tokio_postgres::Config) -> String {
-    let ports = server.get_ports();
-    let host = |(place, host): (usize, &tokio_postgres::config::Host)| {
-        // One port is that of all hosts.
-        let port = ports.get(place).or_else(|| ports.first()).copied().unwrap_or(5432);
-        format!("{}:{port}", host_name(host))
-    };
-    let hosts: Vec<_> = server.get_hosts().iter().enumerate().map(host).collect();
-    let (user, database) = (server.get_user().unwrap_or_default(), server.get_dbname().unwrap_or_default());
-    format!("postgres://{user}@{}/{database}", hosts.join(","))
-}
-
-/// The providers' clients, in the order of the configuration.
-pub fn failover(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Failover, StartError> {
-    let verifiers = settings.providers.iter().map(|provider| verifier(provider, settings, clock.clone()));
-    Ok(Failover::new(verifiers.collect::<Result<_, _>>()?))
-}
-
-fn verifier(
-    provider: &Provider,
-    settings: &Settings,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn Verifier>, StartError> {
-    let name = provider.name.as_str();
-    let (brand, channels) = (settings.challenge.brand.as_str(), settings.challenge.channels.as_slice());
-    Ok(match &provider.account {
-        Account::Twilio(account) => Arc::new(Twilio::new(name, account, brand)?),
-        Account::Vonage(account) => {
-            let client = Vonage::new(name, account, brand, channels, clock);
-            Arc::new(client.map_err(|error| match error {
-                v2::SetUpError::Client(error) => StartError::Client(error),
-                v2::SetUpError::PrivateKey => StartError::PrivateKey(name.to_owned()),
-            })?)
-        }
-        Account::VonageV1(account) => Arc::new(VonageV1::new(name, account, brand, channels)?),
-    })
-}
-
-/// Who is asked about lines, and from what is known.
-pub fn lines(settings: &Settings, state: &State) -> Result<Lines, StartError> {
-    let lookup = settings.lookup.as_ref().map(|lookup| Ok((Lookup::new(lookup)?, lookup.clone())));
-    let lookup = lookup.transpose().map_err(StartError::Client)?;
-    Ok(Lines::new(state.store.clone(), state.master.clone(), lookup))
-}
+use crate::store::Use;
 
 /// The store has so long to take what is only in memory when the gateway stops.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -324,54 +98,6 @@ impl Outlets {
         self.desk.send_replace(arrangement.desk.clone());
         if timeout(FOLLOW, followed.wait_for(|times| *times >= all)).await.is_err() {
             tracing::warn!("a thread is busy and goes over to the new configuration later");
-        }
-    }
-}
-
-/// What the process was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// To end (SIGTERM, SIGINT).
-    End,
-    /// To read its configuration again (SIGHUP).
-    Reload,
-    /// To have another process take over (SIGUSR2).
-    HandOver,
-}
-
-#[derive(Debug)]
-struct Signals {
-    term: unix::Signal,
-    int: unix::Signal,
-    hup: unix::Signal,
-    usr2: unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            term: unix::signal(SignalKind::terminate())?,
-            int: unix::signal(SignalKind::interrupt())?,
-            hup: unix::signal(SignalKind::hangup())?,
-            usr2: unix::signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    /// Waits until the process is asked to end.
-    async fn end(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-        }
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            biased;
-            _ = self.term.recv() => Signal::End,
-            _ = self.int.recv() => Signal::End,
-            _ = self.usr2.recv() => Signal::HandOver,
-            _ = self.hup.recv() => Signal::Reload,
         }
     }
 }
