@@ -5,6 +5,11 @@
 pub struct CertificateNames(pub Vec<String>);
 
 impl CertificateNames {
+    /// Whether a host is one of them to the letter.
+    pub fn have(&self, host: &str) -> bool {
+        self.0.iter().any(|name| name.eq_ignore_ascii_case(host))
+    }
+
     /// Whether one of them is for a host (RFC 9525 section 6.3), as it stands in an authority.
     pub fn cover(&self, host: &str) -> bool {
         let host = host.trim_matches(['[', ']']);

@@ -180,7 +180,9 @@ fn due(issued: Option<&Shown>, plan: &Plan, now: Timestamp) -> Due {
     let Some(shown) = issued else { return Due::Now };
     // A third of its life is left, unless the authority has a better idea.
     let usual = shown.expires() - lifetime(shown) / 3;
-    let moment = plan.suggested.as_ref().map_or(usual, |(_, moment)| (*moment).min(shown.expires()));
+    // There must be time to try again, whatever it suggests.
+    let latest = shown.expires() - lifetime(shown) / 6;
+    let moment = plan.suggested.as_ref().map_or(usual, |(_, moment)| (*moment).min(latest));
     let moment = plan.not_before.map_or(moment, |not_before| moment.max(not_before));
     if now >= moment { Due::Now } else { Due::At(moment) }
 }

@@ -192,7 +192,7 @@ async fn is_issued_by(challenge: &str) {
     authority.start().await;
     let scene = Scene::new(authority, &format!("challenge = \"{challenge}\"")).await;
     let mut gateway = Gateway::start(&scene.house);
-    gateway.wait_for_log("a certificate was issued");
+    gateway.told("a certificate was issued").await;
     let mut wire = scene.connect().await.unwrap();
     wire.send(format!("GET /.vestibule/challenge HTTP/1.1\r\nhost: {NAME}\r\n\r\n")).await;
     assert_eq!(status(&wire.head().await), 200);
@@ -258,7 +258,7 @@ async fn without_a_certificate_it_waits_says_so_and_stops_at_once() {
     let authority = Authority::new(86_400);
     let scene = Scene::new(authority, "").await;
     let mut gateway = Gateway::start(&scene.house);
-    let line = gateway.wait_for_log("no certificate was issued");
+    let line = gateway.told("no certificate was issued").await;
     assert!(line.contains("directory_url"), "{line}");
     let log = gateway.log();
     let told = log.lines().find(|line| line.contains("health and metrics are told")).unwrap();
@@ -281,7 +281,7 @@ async fn an_authority_that_cannot_see_us_says_why_and_a_stop_meanwhile_leaves_no
     let scene = Scene::new(authority, "").await;
     assert_ne!(elsewhere, scene.authority.tls);
     let mut gateway = Gateway::start(&scene.house);
-    let line = gateway.wait_for_log("no certificate was issued");
+    let line = gateway.told("no certificate was issued").await;
     assert!(line.contains("could not see that the names are ours") && line.contains("port 443"), "{line}");
     gateway.signal("HUP");
     gateway.wait_for_log("the configuration was reloaded");

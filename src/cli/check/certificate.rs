@@ -27,7 +27,11 @@ pub(super) fn look(settings: &Settings, hosts: &[String], now: Timestamp) -> Vec
         let about = format!("certificate {}", files.certificate.display());
         findings.extend(file(&about, files, hosts, now));
     }
-    if findings.is_empty() && settings.server.public_url.secure {
+    let by_acme = settings.server.tls.as_ref().is_some_and(|tls| tls.acme.is_some());
+    if by_acme && findings.is_empty() {
+        let said = "issued by ACME: the running gateway's log and /metrics tell of it";
+        findings.push(Finding::ok("certificate", said));
+    } else if findings.is_empty() && settings.server.public_url.secure {
         findings.push(Finding::ok("certificate", "none here: a proxy in front does TLS, look there"));
     }
     findings

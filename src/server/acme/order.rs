@@ -32,6 +32,9 @@ pub(super) enum AcmeError {
     /// It looked, and did not see that the name is ours.
     #[error("the authority could not see that the names are ours: {0}; {1}")]
     NotSeen(String, &'static str),
+    /// What is kept of our account cannot be read.
+    #[error("{0}: {1}; put it back from a backup, or remove it: another account is made then")]
+    Account(String, serde_json::Error),
     /// It took too long.
     #[error("the authority took too long")]
     Late,
@@ -195,7 +198,9 @@ async fn account(acme: &Acme, kept: &Kept) -> Result<Account, AcmeError> {
     let file = account_file(acme, kept);
     match std::fs::read_to_string(&file) {
         Ok(text) => {
-            let credentials = serde_json::from_str(&text).map_err(instant_acme::Error::from)?;
+            let credentials = serde_json::from_str(&text);
+            let credentials =
+                credentials.map_err(|error| AcmeError::Account(file.display().to_string(), error))?;
             Ok(builder(acme)?.from_credentials(credentials).await?)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

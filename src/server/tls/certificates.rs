@@ -75,7 +75,13 @@ impl Certificates {
 
     /// Reads the files again; from now on all of them are shown as they are there, or none.
     pub fn read_again(&self) -> Result<(), TlsError> {
-        let shown = self.files().map(|files| Shown::new(files).map(Arc::new)).collect::<Result<_, _>>()?;
+        let mut shown: Vec<_> =
+            self.files().map(|files| Shown::new(files).map(Arc::new)).collect::<Result<_, _>>()?;
+        let old = self.shown.load();
+        // What was issued is shown until there is another, also when its file is gone: it comes last.
+        if shown.len() == self.files.len() && old.len() > shown.len() {
+            shown.extend(old.last().cloned());
+        }
         self.shown.store(Arc::new(shown));
         Ok(())
     }
@@ -91,10 +97,14 @@ impl Certificates {
         self.shown.load_full()
     }
 
-    /// The one that is shown to whoever asks for a host (RFC 6066 section 3): one that has its name, or else the first.
+    /// The one that is shown to whoever asks for a host (RFC 6066 section 3): one that has its
+    /// very name, one whose wildcard is for it, or else the first.
     pub fn for_host(&self, host: Option<&str>) -> Option<Arc<Shown>> {
         let shown = self.shown.load();
-        let fits = host.and_then(|host| shown.iter().find(|shown| shown.names.cover(host)));
+        let fits = host.and_then(|host| {
+            let exact = shown.iter().find(|shown| shown.names.have(host));
+            exact.or_else(|| shown.iter().find(|shown| shown.names.cover(host)))
+        });
         fits.or_else(|| shown.first()).cloned()
     }
 

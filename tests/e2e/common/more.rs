@@ -238,6 +238,13 @@ impl Gateway {
         .await;
     }
 
+    /// The first line of the whole log with this text, once there is one.
+    pub async fn told(&mut self, text: &str) -> String {
+        self.has_logged(text).await;
+        let log = self.log();
+        log.lines().find(|line| line.contains(text)).unwrap_or_default().to_owned()
+    }
+
     /// Waits until the log has this text anywhere.
     pub async fn has_logged(&mut self, text: &str) {
         eventually(&format!("the log says {text}"), async || self.process.all_output().contains(text)).await;
