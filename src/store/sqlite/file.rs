@@ -100,6 +100,9 @@ pub(super) enum Depth {
     Whole,
 }
 
+/// A check that took its time is interrupted this often, until it ends.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// Looks for damage; whether all of it was looked at within the time.
 pub(super) fn check(connection: &Connection, depth: Depth, within: Duration) -> Result<bool, StoreError> {
     let question = match depth {
@@ -109,8 +112,11 @@ pub(super) fn check(connection: &Connection, depth: Depth, within: Duration) -> 
     let (done, wait) = mpsc::channel::<()>();
     let interrupt = connection.get_interrupt_handle();
     let watch = thread::spawn(move || {
-        if wait.recv_timeout(within) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let mut patience = within;
+        while wait.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
             interrupt.interrupt();
+            // What has not begun yet is not interrupted.
+            patience = AGAIN;
         }
     });
     let found = connection.prepare(question).and_then(|mut asked| {
