@@ -25,7 +25,7 @@ pub use outline::{Difference, Outline};
 pub use provider::{Account, Credentials, Provider, Twilio, Vonage, VonageCredentials, VonageV1};
 pub use reader::Problem;
 pub use route::Route;
-pub use secret::{Later, credentials_directory, passed_names};
+pub use secret::{Later, abstract_notify_socket, credentials_directory, passed_names};
 pub use sections::{
     AccessFormat, Challenge, IdentifyBy, Limits, Listen, Log, LogFormat, Observe, PublicUrl, Server, Session,
 };

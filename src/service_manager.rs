@@ -1,8 +1,13 @@
 //! What the service manager is told (sd_notify(3)), when there is one. Without `NOTIFY_SOCKET` nothing is.
 
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+
+use crate::config;
 
 /// Everything listens, and the store has answered.
 pub fn ready(status: &str) {
@@ -44,7 +49,18 @@ pub fn watchdog() -> Option<Duration> {
 }
 
 fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+    let told = match config::abstract_notify_socket() {
+        None => sd_notify::notify(state),
+        Some(name) => tell_at(&name, state),
+    };
+    if let Err(error) = told {
         tracing::debug!(%error, "the service manager cannot be told");
     }
+}
+
+/// The library knows paths only.
+fn tell_at(name: &str, state: &[NotifyState<'_>]) -> io::Result<()> {
+    let notice: String = state.iter().map(|state| format!("{state}\n")).collect();
+    let address = SocketAddr::from_abstract_name(name)?;
+    UnixDatagram::unbound()?.send_to_addr(notice.as_bytes(), &address).map(drop)
 }

@@ -114,6 +114,11 @@ pub fn passed_names() -> Vec<String> {
     names.split(':').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
+/// The abstract name at which the service manager listens, if that is how (`NOTIFY_SOCKET` with an `@`).
+pub fn abstract_notify_socket() -> Option<String> {
+    environment("NOTIFY_SOCKET")?.strip_prefix('@').map(str::to_owned)
+}
+
 #[allow(clippy::disallowed_methods, reason = "this is where the configuration reads the environment")]
 pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::UnixListener as StdUnixListener;
+use std::os::unix::net::{SocketAddr as SocketAddrUnix, UnixListener as StdUnixListener};
 use std::path::Path;
 use std::task::{Context, Poll};
 
@@ -93,12 +94,12 @@ impl Bound {
         Ok(self)
     }
 
-    /// Whether it is a socket that an entry of `server.listen` names. Port 0 is any.
+    /// Whether it is a socket that an entry of `server.listen` names.
     pub(super) fn listens_at(&self, listen: &Listen) -> bool {
         match (self, listen) {
-            (Self::Tcp(listener), Listen::Tcp(wanted)) => listener.local_addr().is_ok_and(|address| {
-                address.ip() == wanted.ip() && [address.port(), 0].contains(&wanted.port())
-            }),
+            (Self::Tcp(listener), Listen::Tcp(wanted)) => {
+                listener.local_addr().is_ok_and(|address| is_at(address, *wanted))
+            }
             (Self::Unix(listener), Listen::Unix(wanted)) => {
                 listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(wanted))
             }
@@ -123,13 +124,11 @@ impl Bound {
         (0..threads).map(share).collect()
     }
 
-    /// Where it listens, for the log.
+    /// Where it listens, for the log; an abstract name begins with `@`.
     pub fn address(&self) -> String {
         let address = match self {
             Self::Tcp(listener) => listener.local_addr().map(|address| address.to_string()),
-            Self::Unix(listener) => listener
-                .local_addr()
-                .map(|a| a.as_pathname().map_or_else(String::new, |p| format!("unix:{}", p.display()))),
+            Self::Unix(listener) => listener.local_addr().map(|address| unix_name(&address)),
         };
         address.unwrap_or_default()
     }
@@ -141,6 +140,17 @@ impl Bound {
             Self::Unix(listener) => UnixListener::from_std(listener).map(Listener::Unix),
         }
     }
+}
+
+/// Whether a socket at this address is the one that is wanted. Port 0 is any.
+pub(super) fn is_at(address: SocketAddr, wanted: SocketAddr) -> bool {
+    address.ip() == wanted.ip() && [address.port(), 0].contains(&wanted.port())
+}
+
+fn unix_name(address: &SocketAddrUnix) -> String {
+    let path = address.as_pathname().map(|path| format!("unix:{}", path.display()));
+    let name = || Some(format!("unix:@{}", str::from_utf8(address.as_abstract_name()?).ok()?));
+    path.or_else(name).unwrap_or_default()
 }
 
 /// Either kind of connection.

@@ -3,7 +3,8 @@
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -103,25 +104,51 @@ async fn the_watchdog_hears_of_it_as_long_as_requests_are_answered() {
 }
 
 #[tokio::test]
-async fn the_watchdog_asks_over_tls_whatever_the_certificate_is() {
+async fn the_watchdog_asks_over_tls_whatever_the_certificate_is_and_whoever_may_come() {
+    let own = "certificate = \"{dir}/certificate.pem\"\nprivate_key = \"{dir}/key.pem\"\n";
+    let of_clients = format!("{own}client_ca = \"{{dir}}/certificate.pem\"\n");
+    // There is no certificate yet, and the authority is away.
+    let to_come = "[server.tls.acme]\ndomains = [\"gate.example\"]\ncontact = [\"ops@gate.example\"]\n\
+                   terms_agreed = true\ndirectory_url = \"https://127.0.0.1:9/directory\"\n";
+    for tls in [own, &of_clients, to_come] {
+        let (_simulator, _upstream, house) = house("", "").await;
+        let key = rcgen::generate_simple_self_signed(["elsewhere.example".to_owned()]).unwrap();
+        std::fs::write(house.path("certificate.pem"), key.cert.pem()).unwrap();
+        std::fs::write(house.path("key.pem"), key.signing_key.serialize_pem()).unwrap();
+        let tls = tls.replace("{dir}", &house.directory.path().display().to_string());
+        let text = String::from_utf8(crate::common::read(&house.config)).unwrap();
+        let text = text
+            .replace("http://127.0.0.1\"\nstate", "https://gate.example\"\nstate")
+            .replace("[[route]]", &format!("[server.tls]\n{tls}[[route]]"));
+        std::fs::write(&house.config, text).unwrap();
+        let notices = Notices::at(&house.path("notify"));
+        let socket = house.path("notify");
+        let environment = [("NOTIFY_SOCKET", socket.to_str().unwrap()), ("WATCHDOG_USEC", "2000000")];
+        let _gateway = Gateway::start_with(&house, &environment);
+        notices.until("WATCHDOG=1");
+    }
+}
+
+#[tokio::test]
+async fn abstract_names_are_told_and_asked_at() {
     let (_simulator, _upstream, house) = house("", "").await;
     let text = String::from_utf8(crate::common::read(&house.config)).unwrap();
-    let key = rcgen::generate_simple_self_signed(["elsewhere.example".to_owned()]).unwrap();
-    std::fs::write(house.path("certificate.pem"), key.cert.pem()).unwrap();
-    std::fs::write(house.path("key.pem"), key.signing_key.serialize_pem()).unwrap();
-    let directory = house.directory.path().display();
-    let text = text.replace("http://127.0.0.1\"\nstate", "https://127.0.0.1\"\nstate").replace(
-        "[[route]]",
-        &format!(
-            "[server.tls]\ncertificate = \"{directory}/certificate.pem\"\nprivate_key = \"{directory}/key.pem\"\n[[route]]"
-        ),
-    );
-    std::fs::write(&house.config, text).unwrap();
-    let notices = Notices::at(&house.path("notify"));
-    let socket = house.path("notify");
-    let environment = [("NOTIFY_SOCKET", socket.to_str().unwrap()), ("WATCHDOG_USEC", "2000000")];
-    let _gateway = Gateway::start_with(&house, &environment);
+    std::fs::write(&house.config, text.replace("\"127.0.0.1:0\"]\npublic", "\"fd:web\"]\npublic")).unwrap();
+    let name = |what: &str| format!("vestibule-test-{what}-{}", std::process::id());
+    let at = |what: &str| SocketAddr::from_abstract_name(name(what)).unwrap();
+    let notices = Notices(UnixDatagram::bind_addr(&at("notify")).unwrap());
+    notices.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    let web = UnixListener::bind_addr(&at("web")).unwrap();
+    let mut gateway = with_sockets(&house, vec![("web", web.into())])
+        .env("NOTIFY_SOCKET", format!("@{}", name("notify")))
+        .env("WATCHDOG_USEC", "2000000")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    notices.until("READY=1");
     notices.until("WATCHDOG=1");
+    let _ = gateway.kill();
+    let _ = gateway.wait();
 }
 
 /// Runs the gateway with sockets under these names, as systemd would: from descriptor 3 on.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -53,8 +53,8 @@ impl Door {
     pub(super) async fn knock(&self, times: usize) -> io::Result<()> {
         for _ in 0..times {
             match &self.place {
-                Some(Place::Tcp(address)) => self.ask(TcpStream::connect(address).await?).await?,
-                Some(Place::Unix(path)) => self.ask(UnixStream::connect(path).await?).await?,
+                Some(Place::Tcp(address)) => answered(self.ask(TcpStream::connect(address).await?).await)?,
+                Some(Place::Unix(path)) => answered(self.ask(UnixStream::connect(path).await?).await)?,
                 None => return Err(io::Error::other("there is no address to ask at")),
             }
         }
@@ -91,9 +91,27 @@ impl Door {
 
 const STATUS: &[u8; 12] = b"HTTP/1.1 200";
 
+/// A thread that refuses us for what we do not have, or it does not have yet, works: we show no certificate where
+/// `client_ca` wants one, and before an authority has issued ours there is none to show. Killing the gateway mends
+/// neither, and each start would ask the authority again.
+fn answered(asked: io::Result<()>) -> io::Result<()> {
+    match asked {
+        Err(error) if is_refusal(&error) => Ok(()),
+        Ok(()) | Err(_) => asked,
+    }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    let said = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(rustls::Error::AlertReceived(said)) = said else { return false };
+    [AlertDescription::CertificateRequired, AlertDescription::AccessDenied].contains(said)
+}
+
 /// Whoever listens at no address in particular is reached at this machine's own.
 fn place(address: &str) -> Option<Place> {
     if let Some(path) = address.strip_prefix("unix:") {
+        // unix(7): an abstract name begins with a zero byte.
+        let path = path.strip_prefix('@').map_or_else(|| path.to_owned(), |name| format!("\0{name}"));
         return (!path.is_empty()).then(|| Place::Unix(path.into()));
     }
     let mut address: SocketAddr = address.parse().ok()?;
