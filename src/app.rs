@@ -281,7 +281,7 @@ fn observe(
     passed: &mut Passed,
 ) -> Result<Option<Kept>, StartError> {
     let address = settings.observe.listen;
-    let listener = passed.take_observe().map_or_else(|| std::net::TcpListener::bind(address), Ok);
+    let listener = passed.take_observe(address).map_or_else(|| std::net::TcpListener::bind(address), Ok);
     let opened = listener.and_then(|listener| {
         listener.set_nonblocking(true)?;
         let kept = Kept { name: OBSERVE.to_owned(), socket: listener.try_clone()?.into() };

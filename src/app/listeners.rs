@@ -58,6 +58,12 @@ impl Listeners {
             let opened = listeners.add_redirect(*address, passed);
             opened.map_err(|error| StartError::Listen(address.to_string(), error))?;
         }
+        for address in passed.close_inherited() {
+            tracing::info!(
+                address,
+                "the process before this one listened there; server.listen does not name it any more"
+            );
+        }
         let is_asked = |name: &str| settings.server.listen.contains(&Listen::Passed(name.to_owned()));
         for name in passed.left(is_asked) {
             let remedy = "write it in server.listen, or remove it from the .socket unit";

@@ -3,13 +3,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 
 use listenfd::ListenFd;
 use socket2::{Domain, SockRef, Type};
 
-use super::listener::Bound;
+use super::listener::{Bound, is_at};
 use crate::config::{self, Listen};
 
 /// What was passed and not taken yet.
@@ -44,6 +44,11 @@ pub enum PassedError {
         "no socket of this name is passed, only {0}; write FileDescriptorName= of the .socket unit in server.listen"
     )]
     Unknown(String),
+    /// The gateway calls its own so.
+    #[error(
+        "sockets of this name are the gateway's own; write another in FileDescriptorName= and in server.listen"
+    )]
+    Reserved,
     /// It is none on which connections are accepted.
     #[error("it is no listening stream socket ({0}); write ListenStream= and Accept=no in the .socket unit")]
     Unfit(io::Error),
@@ -64,6 +69,9 @@ impl Passed {
 
     /// All sockets of a name.
     pub fn take(&mut self, name: &str) -> Result<Vec<Bound>, PassedError> {
+        if is_own(name) {
+            return Err(PassedError::Reserved);
+        }
         if self.names.is_empty() {
             return Err(PassedError::None);
         }
@@ -83,10 +91,18 @@ impl Passed {
         self.inherited.extract_if(.., |bound| bound.listens_at(listen)).collect()
     }
 
-    /// The one where monitors asked the process before this one.
-    pub fn take_observe(&mut self) -> Option<TcpListener> {
+    /// Closes those of the process before this one that no entry took over; where they listened. Kept open, whoever
+    /// comes there would wait in a queue that nobody looks at.
+    pub fn close_inherited(&mut self) -> Vec<String> {
+        self.inherited.drain(..).map(|bound| bound.address()).collect()
+    }
+
+    /// The one where monitors asked the process before this one, if they are still to ask there.
+    pub fn take_observe(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
         let place = self.names.iter().position(|name| name == OBSERVE)?;
-        self.sockets.take_tcp_listener(place).ok().flatten()
+        let listener = self.sockets.take_tcp_listener(place).ok().flatten()?;
+        let there = listener.local_addr().ok()?;
+        is_at(there, wanted).then_some(listener)
     }
 
     /// The way to speak with the process before this one.
@@ -98,7 +114,6 @@ impl Passed {
 
     /// Names of the service manager's that nobody asked for.
     pub fn left<'p>(&'p self, asked: impl Fn(&str) -> bool + 'p) -> impl Iterator<Item = &'p str> {
-        let is_own = |name: &&str| [OURS, OBSERVE, WORD].contains(name);
         self.names.iter().map(String::as_str).filter(move |name| !is_own(name) && !asked(name))
     }
 
@@ -113,6 +128,10 @@ impl Passed {
         }
         bound.prepared()
     }
+}
+
+fn is_own(name: &str) -> bool {
+    [OURS, OBSERVE, WORD].contains(&name)
 }
 
 fn listens(bound: &Bound) -> io::Result<bool> {

@@ -1,6 +1,9 @@
 //! A restart that nobody notices: the next process takes the sockets over while this one finishes what is under way.
 
-use std::os::unix::net::UnixDatagram;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,11 +50,7 @@ impl Holder<'_> {
 }
 
 /// Asks again and again, by one connection that is kept and one that is new; what went wrong.
-async fn ask(
-    scene_address: std::net::SocketAddr,
-    token: String,
-    over: Arc<AtomicBool>,
-) -> (usize, Vec<String>) {
+async fn ask(scene_address: SocketAddr, token: String, over: Arc<AtomicBool>) -> (usize, Vec<String>) {
     let kept = Browser::new(scene_address);
     kept.set_cookie("vestibule", &token);
     let (mut asked, mut wrong) = (0, Vec::new());
@@ -108,6 +107,94 @@ async fn ten_handovers_under_load_fail_nobody() {
     browser.set_cookie("vestibule", &token);
     assert!(browser.is_in().await);
     drop(holder);
+}
+
+/// A page of our own, by a new connection; its first bytes.
+fn ask_at(path: &Path) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream
+        .write_all(b"GET /.vestibule/challenge HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.chars().take(12).collect())
+}
+
+fn keep_asking(path: PathBuf, over: Arc<AtomicBool>) -> (usize, Vec<String>) {
+    let (mut asked, mut wrong) = (0, Vec::new());
+    while !over.load(Ordering::Relaxed) {
+        match ask_at(&path) {
+            Ok(status) if status == "HTTP/1.1 200" => {}
+            other => wrong.push(format!("{other:?}")),
+        }
+        asked += 1;
+    }
+    (asked, wrong)
+}
+
+/// A scene whose `server.listen` names something more.
+async fn listening_at(more: &str) -> (Scene, String) {
+    let mut scene = Scene::start("").await;
+    scene.gateway.stop();
+    let plain = String::from_utf8(read(&scene.house.config)).unwrap();
+    let both = format!("127.0.0.1:0\", \"{more}\"]\npublic");
+    let both = both.replace("{dir}", &scene.house.directory.path().display().to_string());
+    std::fs::write(&scene.house.config, plain.replace("127.0.0.1:0\"]\npublic", &both)).unwrap();
+    scene.gateway = Gateway::start(&scene.house);
+    (scene, plain)
+}
+
+#[tokio::test]
+async fn ten_handovers_fail_nobody_at_a_unix_socket() {
+    let (mut scene, _) = listening_at("unix:{dir}/socket").await;
+    let (path, over) = (scene.house.path("socket"), Arc::new(AtomicBool::new(false)));
+    let keep = || {
+        std::thread::spawn({
+            let (path, over) = (path.clone(), over.clone());
+            || keep_asking(path, over)
+        })
+    };
+    let people: Vec<_> = (0..4).map(|_| keep()).collect();
+    for _ in 0..10 {
+        scene.hand_over();
+    }
+    over.store(true, Ordering::Relaxed);
+    let _last = Holder(&scene);
+    for person in people {
+        let (asked, wrong) = person.join().unwrap();
+        assert!(asked > 0 && wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_listened_on_any_more_is_closed() {
+    let (mut scene, plain) = listening_at("127.0.0.2:0").await;
+    let address = |line: &str| -> SocketAddr {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["address"].as_str().unwrap().parse().unwrap()
+    };
+    let more = address(&scene.gateway.wait_for_log("\"listening\""));
+    let log = scene.gateway.log();
+    let told =
+        log.lines().find(|line| line.contains("health and metrics")).unwrap_or_else(|| panic!("{log}"));
+    let observed = address(told);
+    assert!(TcpStream::connect(more).is_ok() && TcpStream::connect(observed).is_ok());
+
+    let elsewhere =
+        plain.replace("[observe]\nlisten = \"127.0.0.1:0\"", "[observe]\nlisten = \"127.0.0.2:0\"");
+    assert_ne!(elsewhere, plain);
+    std::fs::write(&scene.house.config, elsewhere).unwrap();
+    Holder(&scene).signal_and_forget("USR2");
+    let moved = address(&scene.gateway.wait_for_log("health and metrics"));
+    scene.gateway.wait_for_log(GOES);
+    assert!(scene.gateway.wait().success());
+    let _last = Holder(&scene);
+    for closed in [more, observed] {
+        let refused = TcpStream::connect(closed).expect_err("nobody is there");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+    assert!(TcpStream::connect(moved).is_ok());
+    assert!(TcpStream::connect(scene.gateway.address).is_ok());
 }
 
 #[tokio::test]

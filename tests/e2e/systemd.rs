@@ -228,6 +228,12 @@ async fn sockets_that_do_not_fit_are_told_with_the_remedy() {
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(78) && text.contains(said), "{text}");
     }
+    let text = String::from_utf8(crate::common::read(&house.config)).unwrap();
+    std::fs::write(&house.config, text.replace("fd:web", "fd:vestibule")).unwrap();
+    let output = with_sockets(&house, vec![("vestibule", tcp())]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(78) && said.contains("the gateway's own; write another"), "{said}");
+    std::fs::write(&house.config, text).unwrap();
     let listened = vec![("web", tcp()), ("left-over", tcp())];
     let mut gateway = with_sockets(&house, listened).stderr(Stdio::piped()).spawn().unwrap();
     let stderr = std::io::BufReader::new(gateway.stderr.take().unwrap());
