@@ -10,6 +10,7 @@ mod finding;
 mod generate;
 mod init;
 mod key;
+mod log;
 mod output;
 mod progress;
 mod restore;

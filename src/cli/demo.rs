@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use super::output::{broken, stdout};
-use super::{Failure, serve};
+use super::{Failure, log};
 use crate::app::{Gateway, Signal, State};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Purpose, Settings};
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let runtime = Runtime::new().map_err(|error| Failure::Runtime(error.to_string()))?;
     let (application, provider) = runtime.block_on(surroundings())?;
     let settings = settings(args.listen, &directory.0, application, provider)?;
-    serve::start_log(&settings.log)?;
+    log::start(&settings.log)?;
     let state = State::open_for(&settings, Use::Serve)?;
     runtime.block_on(add_user(&state))?;
     let mut gateway = Gateway::start_on(&settings, state, &mut Passed::from_environment())?;

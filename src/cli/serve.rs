@@ -3,14 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tracing::Level;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-
-use super::{Config, Failure};
+use super::{Config, Failure, log};
 use crate::app::{Gateway, HandedOver, HandoverError, Predecessor, Signal, hand_over, reload};
-use crate::config::{Loaded, Log, LogFormat, Purpose};
+use crate::config::{Loaded, Purpose};
 use crate::server::passed::Passed;
 use crate::service_manager;
 
@@ -22,7 +17,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     let program =
         std::env::current_exe().map_err(|error| Failure::Runtime(format!("this program: {error}")))?;
     let mut running = Loaded::load(&config.config, Purpose::Serve)?;
-    start_log(&running.settings.log)?;
+    log::start(&running.settings.log)?;
     let mut passed = Passed::from_environment();
     let mut predecessor = Predecessor::of(&mut passed);
     if let Some(Err(error)) = predecessor.as_mut().map(Predecessor::ask_for_the_store) {
@@ -94,19 +89,4 @@ fn reload_from(file: &Path, gateway: &mut Gateway, running: &mut Loaded) {
         }
     }
     service_manager::ready(SERVING);
-}
-
-/// The log goes to standard error: standard output is for data.
-pub(super) fn start_log(log: &Log) -> Result<(), Failure> {
-    // Our own lines at the level that was asked for, everybody else's when something is wrong.
-    let filter = Targets::new().with_default(Level::WARN).with_target("vestibule", log.level);
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(log.level.max(Level::WARN))
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    let started = match log.format {
-        LogFormat::Text => subscriber.with_ansi(false).finish().with(filter).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).finish().with(filter).try_init(),
-    };
-    started.map_err(|error| Failure::Runtime(error.to_string()))
 }
