@@ -1,5 +1,7 @@
 //! One line in the log and one in the audit trail for everything worth reading, and a figure for monitors.
 
+pub mod verify;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -114,7 +116,14 @@ fn log(event: &Event) {
     let handle = event.message.as_ref().and_then(|message| message.handle.as_deref()).unwrap_or_default();
     let (what, client, detail) = (event.what.as_str(), &event.client, &event.detail);
     match event.what {
-        What::SendFailed | What::CheckFailed | What::GuardTripped(_) => {
+        What::BreakGlassMade | What::BreakGlassUsed => {
+            tracing::error!(%reference, user, client, handle, detail, "{what}: somebody goes around the phone");
+        }
+        What::SendFailed
+        | What::CheckFailed
+        | What::GuardTripped(_)
+        | What::ConfigurationRefused
+        | What::BreakGlassRefused => {
             tracing::warn!(%reference, user, client, handle, detail, "{what}");
         }
         What::ChallengeStarted
@@ -130,7 +139,13 @@ fn log(event: &Event) {
         | What::UserChanged
         | What::KeyRotated
         | What::StoreRestored
-        | What::StoreMoved => tracing::info!(%reference, user, client, handle, detail, "{what}"),
+        | What::StoreMoved
+        | What::GatewayStarted
+        | What::GatewayStopped
+        | What::ConfigurationReloaded
+        | What::RequestDenied
+        | What::PeerRefused
+        | What::AuditPurged => tracing::info!(%reference, user, client, handle, detail, "{what}"),
     }
 }
 
@@ -156,7 +171,7 @@ mod tests {
     async fn what_waits_is_written_with_the_next_line_and_before_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("vestibule.db");
-        let store = Store::sqlite(&path).unwrap();
+        let store = Store::sqlite(&path).unwrap().with_chain(crate::crypto::MasterKey::new(&[7; 32]).chain());
         let file = rusqlite::Connection::open(&path).unwrap();
         let audit = Audit::new(store.clone(), Metrics::new());
         file.execute_batch("ALTER TABLE audit RENAME TO gone").unwrap();

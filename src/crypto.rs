@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::{hkdf, hmac, rand};
@@ -29,6 +30,25 @@ pub fn random<const N: usize>() -> [u8; N] {
 pub struct MasterKey {
     sealing: RandomizedNonceKey,
     hashing: hmac::Key,
+    chain: ChainKey,
+}
+
+/// The key that seals the lines of the audit trail.
+#[derive(Clone)]
+pub struct ChainKey(Arc<hmac::Key>);
+
+impl ChainKey {
+    /// HMAC-SHA-256 (RFC 2104).
+    pub fn seal(&self, bytes: &[u8]) -> [u8; 32] {
+        let tag = hmac::sign(&self.0, bytes);
+        tag.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
+    }
+}
+
+impl fmt::Debug for ChainKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChainKey(…)")
+    }
 }
 
 /// Why there is no master key.
@@ -66,7 +86,7 @@ pub enum MasterKeyError {
 }
 
 impl MasterKey {
-    /// Derives both uses from 32 bytes, so that neither tells of the other.
+    /// Derives each use from 32 bytes, so that none tells of another.
     pub fn new(bytes: &[u8; 32]) -> Self {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"vestibule");
         let pseudo_random = salt.extract(bytes);
@@ -81,6 +101,7 @@ impl MasterKey {
             sealing: RandomizedNonceKey::new(&AES_256_GCM, &derive(b"seal"))
                 .expect("32 bytes is a key of AES-256"),
             hashing: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"hash")),
+            chain: ChainKey(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &derive(b"audit chain")))),
         }
     }
 
@@ -107,6 +128,11 @@ impl MasterKey {
     pub fn from_text(text: &str) -> Option<Self> {
         let bytes: [u8; 32] = STANDARD.decode(text.trim()).ok()?.try_into().ok()?;
         Some(Self::new(&bytes))
+    }
+
+    /// The key of the audit trail's chain.
+    pub fn chain(&self) -> ChainKey {
+        self.chain.clone()
     }
 
     /// Encrypts for the store; `context` must be the same when opening.

@@ -32,6 +32,7 @@ use self::engine::{Engine, Kind};
 use self::sql::{Lock, Transaction};
 use self::sqlite::file::Claim;
 use crate::config;
+use crate::crypto::ChainKey;
 use crate::domain::challenge::{Approval, Challenge, State, Subject};
 use crate::domain::channel::Channel;
 use crate::domain::event::Event;
@@ -144,6 +145,8 @@ pub enum Use {
 pub struct Store {
     engine: Arc<Engine>,
     patience: Duration,
+    /// Without it nothing is written to the audit trail.
+    chain: Option<ChainKey>,
 }
 
 /// Rows of one transaction where there may be any number.
@@ -163,7 +166,7 @@ impl Store {
 
     /// The same for another use.
     pub fn sqlite_for(path: &Path, use_: Use) -> Result<Self, StoreError> {
-        Ok(Self { engine: Arc::new(sqlite::start(path, use_)?), patience: PATIENCE })
+        Ok(Self { engine: Arc::new(sqlite::start(path, use_)?), patience: PATIENCE, chain: None })
     }
 
     /// Lets another gateway have the store, where one works alone; this one goes on until that is ready.
@@ -190,7 +193,7 @@ impl Store {
 
     /// The same for another use.
     pub fn postgres_for(server: &config::Postgres, use_: Use) -> Result<Self, OpenError> {
-        Ok(Self { engine: Arc::new(postgres::start(server, use_)?), patience: PATIENCE })
+        Ok(Self { engine: Arc::new(postgres::start(server, use_)?), patience: PATIENCE, chain: None })
     }
 
     /// Copies a SQLite store, which may be in use, to a file that is not there yet; how many bytes it has.
@@ -212,6 +215,18 @@ impl Store {
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// The same store for one who may write to the audit trail.
+    #[must_use]
+    pub fn with_chain(self, chain: ChainKey) -> Self {
+        Self { chain: Some(chain), ..self }
+    }
+
+    fn chain(&self) -> Result<ChainKey, StoreError> {
+        let keyless =
+            || StoreError::Unusable("the audit trail cannot be written without the master key".to_owned());
+        self.chain.clone().ok_or_else(keyless)
     }
 
     /// Returns when others may have changed something: at once where the database tells, at the latest after a moment.
@@ -386,7 +401,8 @@ impl Store {
         new: NewSession,
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError> {
-        self.write(move |t| challenges::accept(t, &approval, &new, now)).await
+        let chain = self.chain()?;
+        self.write(move |t| challenges::accept(t, &chain, &approval, &new, now)).await
     }
 
     /// Counts a message in all its budgets, or in none and says what stopped it.
@@ -497,8 +513,8 @@ impl Store {
 
     /// Writes lines of the audit trail.
     pub async fn append_audit(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        let kind = if events.len() == 1 { Kind::Once } else { Kind::Write };
-        self.engine.ask(kind, self.patience, move |t| audit::append(t, &events)).await
+        let chain = self.chain()?;
+        self.write(move |t| audit::append(t, &chain, &events)).await
     }
 
     /// The newest lines about something, oldest first.
@@ -506,9 +522,16 @@ impl Store {
         self.read(move |t| audit::tail(t, &about, most)).await
     }
 
-    /// Forgets some lines of the audit trail that were written before a moment. How many went.
-    pub async fn purge_audit(&self, before: Timestamp) -> Result<usize, StoreError> {
-        self.write_casually(move |t| audit::purge(t, before)).await
+    /// Some lines after a number, oldest first, with their seals, and where the chain ends.
+    pub async fn audit_after(&self, number: i64, most: usize) -> Result<Page, StoreError> {
+        let chain = self.chain()?;
+        self.read(move |t| audit::page(t, &chain, number, most)).await
+    }
+
+    /// Forgets some lines of the audit trail that were written before a moment, and writes that down. How many went.
+    pub async fn purge_audit(&self, before: Timestamp, now: Timestamp) -> Result<usize, StoreError> {
+        let chain = self.chain()?;
+        self.write_casually(move |t| audit::purge(t, &chain, before, now)).await
     }
 
     /// Forgets some of what no rule needs any more: challenges and sessions over for a day, old spends, changes

@@ -238,7 +238,7 @@ async fn purge_audit(store: Store, sessions: Arc<Sessions>, clock: Arc<dyn Clock
     loop {
         ticks.tick().await;
         while !sessions.outage().is_away() {
-            let gone = store.purge_audit(clock.now() - keep).await;
+            let gone = store.purge_audit(clock.now() - keep, clock.now()).await;
             complaint.tell(&gone);
             if !gone.is_ok_and(|gone| gone >= FULL_BATCH) {
                 break;

@@ -32,7 +32,7 @@ impl State {
         let new = matches!(place, Place::Sqlite(file) if !file.exists());
         let had_key = settings.server.state_directory.join("master.key").exists();
         let master = master(settings, new)?;
-        let store = open(place, use_)?;
+        let store = open(place, use_)?.with_chain(master.chain());
         if new && had_key {
             tracing::warn!(
                 "made a new, empty store at {}, although there is a master key already; \

@@ -1,6 +1,8 @@
 //! `vestibule audit …`
 
+mod export;
 mod story;
+mod verify;
 
 use clap::Subcommand;
 
@@ -48,6 +50,12 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Look whether the trail is what was written: nothing changed, removed or put elsewhere
+    #[command(after_help = verify::HELP)]
+    Verify(verify::Args),
+    /// Print all lines as JSON, one on a line, oldest first
+    #[command(after_help = export::HELP)]
+    Export(export::Args),
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -57,6 +65,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             tail(About { reference, user: user.clone() }, *lines, config, *json)
         }
         Command::Show { reference, common } => story::run(read(reference)?, common),
+        Command::Verify(args) => verify::run(args),
+        Command::Export(args) => export::run(args),
     }
 }
 

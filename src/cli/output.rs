@@ -47,3 +47,16 @@ pub(super) fn moment(at: Timestamp) -> String {
     jiff::Timestamp::from_second(at.unix())
         .map_or_else(|_| at.unix().to_string(), |moment| moment.to_string())
 }
+
+/// Bytes as hexadecimal digits.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes of hexadecimal digits.
+pub(super) fn from_hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> =
+        text.chars().map(|digit| digit.to_digit(16)?.try_into().ok()).collect::<Option<_>>()?;
+    let pair = |pair: &[u8]| if let [high, low] = pair { Some(high << 4 | low) } else { None };
+    digits.chunks(2).map(pair).collect()
+}

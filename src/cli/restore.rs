@@ -69,6 +69,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         store: &store,
         keep: kept_name(&store, now),
         opens: &|stored| keys::opens(&master, stored),
+        chain: master.chain(),
         fresh: keys::fresh(&master, now),
         keep_sessions: args.keep_sessions,
         let_back_in: args.let_back_in,

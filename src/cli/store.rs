@@ -119,8 +119,8 @@ fn migrate(args: &Migrate) -> Result<(), Failure> {
     let (from, to) = ends(args, &settings)?;
     let master = app::master(&settings, false)?;
     let began = Instant::now();
-    let source = app::open(&from, Use::Move)?.with_patience(PATIENCE);
-    let target = app::open(&to, Use::Move)?.with_patience(PATIENCE);
+    let source = app::open(&from, Use::Move)?.with_patience(PATIENCE).with_chain(master.chain());
+    let target = app::open(&to, Use::Move)?.with_patience(PATIENCE).with_chain(master.chain());
     let runtime = runtime()?;
     if !keys::opens(&master, &runtime.block_on(source.signing_keys())?) {
         return Err(Failure::Runtime(format!(

@@ -42,6 +42,26 @@ pub enum What {
     StoreRestored,
     /// All of it came from another store.
     StoreMoved,
+    /// A gateway serves from now on.
+    GatewayStarted,
+    /// A gateway ended as it was told to.
+    GatewayStopped,
+    /// A changed configuration is in use.
+    ConfigurationReloaded,
+    /// A changed configuration cannot be used; the old one stays.
+    ConfigurationRefused,
+    /// A rule shut somebody out, or another site asked in their name.
+    RequestDenied,
+    /// Somebody who is no listed proxy asked for a decision.
+    PeerRefused,
+    /// Lines that were old went.
+    AuditPurged,
+    /// An administrator made an emergency code.
+    BreakGlassMade,
+    /// Somebody signed in by one.
+    BreakGlassUsed,
+    /// An emergency code was wrong.
+    BreakGlassRefused,
 }
 
 impl What {
@@ -65,6 +85,16 @@ impl What {
             Self::KeyRotated => "key_rotated",
             Self::StoreRestored => "store_restored",
             Self::StoreMoved => "store_moved",
+            Self::GatewayStarted => "gateway_started",
+            Self::GatewayStopped => "gateway_stopped",
+            Self::ConfigurationReloaded => "configuration_reloaded",
+            Self::ConfigurationRefused => "configuration_refused",
+            Self::RequestDenied => "request_denied",
+            Self::PeerRefused => "peer_refused",
+            Self::AuditPurged => "audit_purged",
+            Self::BreakGlassMade => "break_glass_made",
+            Self::BreakGlassUsed => "break_glass_used",
+            Self::BreakGlassRefused => "break_glass_refused",
         }
     }
 }

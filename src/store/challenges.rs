@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::rates::spend;
 use super::rows::{challenge, parse, user};
 use super::sql::{Lock, Row, Transaction, values};
+use crate::crypto::ChainKey;
 use crate::domain::challenge::{Approval, Challenge, State, Subject};
 use crate::domain::channel::Channel;
 use crate::domain::id::{ChallengeId, Reference};
@@ -362,6 +363,7 @@ pub(super) fn expire(t: &mut dyn Transaction, id: ChallengeId, now: Timestamp) -
 
 pub(super) fn accept(
     t: &mut dyn Transaction,
+    chain: &ChainKey,
     approval: &Approval,
     new: &NewSession,
     now: Timestamp,
@@ -397,7 +399,7 @@ pub(super) fn accept(
     };
     super::sessions::insert(t, &session, new.follows)?;
     // A code that is used up must not leave a session that nobody holds: both stand, or neither.
-    super::audit::append(t, std::slice::from_ref(&new.event))?;
+    super::audit::append(t, chain, std::slice::from_ref(&new.event))?;
     Ok(Some(session))
 }
 

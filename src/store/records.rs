@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::crypto::ChainKey;
+use crate::domain::chain::{Head, Line};
 use crate::domain::challenge::{Challenge, Closed, Subject};
 use crate::domain::event::Event;
 use crate::domain::id::{Reference, SessionId};
@@ -251,6 +253,28 @@ pub struct RecordedMessage {
     pub outcome: Option<String>,
 }
 
+/// A line of the audit trail with all that is sealed.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// As people read it.
+    pub recorded: Recorded,
+    /// As it was sealed.
+    pub line: Line,
+    /// The seal; none of a line from before the chain.
+    pub hash: Option<Vec<u8>>,
+}
+
+/// Some lines of the audit trail, and where the chain was when they were read.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Where the chain ended.
+    pub head: Head,
+    /// Whether we sealed it, or nobody has sealed anything yet.
+    pub ours: bool,
+    /// The lines.
+    pub lines: Vec<Sealed>,
+}
+
 /// A backup to be put in the place of a store.
 pub struct Restoring<'a> {
     /// The backup.
@@ -261,6 +285,8 @@ pub struct Restoring<'a> {
     pub keep: PathBuf,
     /// Whether the master key opens these.
     pub opens: &'a dyn Fn(&[StoredKey]) -> bool,
+    /// The key of the audit trail.
+    pub chain: ChainKey,
     /// The key that signs from now on.
     pub fresh: StoredKey,
     /// Whether sessions of the backup go on.

@@ -105,6 +105,8 @@ pub(super) enum Lock<'a> {
     Touch,
     /// Forgetting what is over.
     Purge,
+    /// The end of the audit trail; taken last.
+    Audit,
 }
 
 impl Lock<'_> {
@@ -118,6 +120,7 @@ impl Lock<'_> {
             Self::Keys => "keys".to_owned(),
             Self::Touch => "touch".to_owned(),
             Self::Purge => "purge".to_owned(),
+            Self::Audit => "audit".to_owned(),
         }
     }
 }

@@ -23,8 +23,11 @@ use super::sql::{Lock, Row, Transaction, Value};
 use super::{StoreError, Use};
 
 /// The schema this version writes, one step a file.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("../../migrations/sqlite/0001.sql"), include_str!("../../migrations/sqlite/0002.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001.sql"),
+    include_str!("../../migrations/sqlite/0002.sql"),
+    include_str!("../../migrations/sqlite/0003.sql"),
+];
 /// A look at a file costs next to nothing.
 const POLL: Duration = Duration::from_millis(250);
 /// Commands committed together.

@@ -6,9 +6,11 @@
 
 use std::collections::HashMap;
 
+use super::audit::{self, StoredHead};
 use super::engine::Dialect;
 use super::sql::{Row, Transaction, Value, values};
 use super::{Store, StoreError};
+use crate::crypto::ChainKey;
 use crate::domain::event::{Event, What};
 use crate::domain::time::Timestamp;
 
@@ -29,7 +31,7 @@ struct Table {
     columns: &'static [(&'static str, Holds)],
 }
 
-/// All tables; `last_change`, which has one row, goes with the last transaction.
+/// All tables; `last_change` and `audit_chain`, which have one row each, go with the last transaction.
 const TABLES: &[Table] = &[
     Table {
         name: "user",
@@ -122,6 +124,32 @@ const TABLES: &[Table] = &[
             ("handle", Text),
             ("recipient", Text),
             ("outcome", Text),
+            ("hash", Bytes),
+        ],
+    },
+    Table {
+        name: "webhook",
+        key: 1,
+        columns: &[
+            ("name", Text),
+            ("delivered", Number),
+            ("failing_since", Number),
+            ("tries", Number),
+            ("due_at", Number),
+            ("holder", Text),
+            ("held_until", Number),
+        ],
+    },
+    Table {
+        name: "emergency_code",
+        key: 1,
+        columns: &[
+            ("hash", Text),
+            ("user_id", Number),
+            ("reference", Text),
+            ("made_at", Number),
+            ("expires_at", Number),
+            ("lifetime", Number),
         ],
     },
     Table { name: "budget", key: 1, columns: &[("key", Text), ("count", Number), ("forget_at", Number)] },
@@ -145,7 +173,7 @@ const TABLES: &[Table] = &[
 ];
 
 /// Numbers that a database gives by itself, and must not give again.
-const COUNTERS: [(&str, &str); 2] = [("user", "id"), ("audit", "number")];
+const COUNTERS: [(&str, &str); 1] = [("user", "id")];
 
 /// Rows of one transaction.
 const BATCH: usize = 4_000;
@@ -199,6 +227,8 @@ pub async fn transfer(
     }
     let counters = read_counters(from).await?;
     let last_change = from.last_change().await?;
+    let head = from.read(|t| audit::stored_head(t)).await?;
+    let chain = to.chain()?;
     if from.read(|t| self::state(t)).await? != state {
         return Err(used_meanwhile());
     }
@@ -212,7 +242,7 @@ pub async fn transfer(
         message: None,
     };
     let dialect = to.engine.dialect;
-    to.write(move |t| finish(t, dialect, &counters, last_change, &arrived)).await?;
+    to.write(move |t| finish(t, dialect, (&counters, last_change), (&head, &chain), &arrived)).await?;
     Ok(TABLES.iter().map(|table| table.name).zip(counts).collect())
 }
 
@@ -332,6 +362,7 @@ pub(super) fn sample(t: &mut dyn Transaction) -> Result<(), StoreError> {
     for table in TABLES {
         page(t, table, None, 1)?;
     }
+    audit::stored_head(t)?;
     t.one("SELECT number FROM last_change", values![], |row| row.get::<i64>("number")).map(drop)
 }
 
@@ -414,8 +445,8 @@ async fn read_counters(from: &Store) -> Result<Vec<i64>, StoreError> {
 fn finish(
     t: &mut dyn Transaction,
     dialect: Dialect,
-    counters: &[i64],
-    last_change: i64,
+    (counters, last_change): (&[i64], i64),
+    (head, chain): (&StoredHead, &ChainKey),
     arrived: &Event,
 ) -> Result<(), StoreError> {
     for ((table, column), given) in COUNTERS.iter().zip(counters) {
@@ -431,7 +462,8 @@ fn finish(
         }
     }
     t.execute("UPDATE last_change SET number = ?", values![last_change])?;
-    super::audit::append(t, std::slice::from_ref(arrived))?;
+    audit::put_head(t, head)?;
+    audit::append(t, chain, std::slice::from_ref(arrived))?;
     t.execute("DROP TABLE moving", values![]).map(drop)
 }
 
@@ -512,7 +544,7 @@ mod tests {
         let mut tables = names(
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
         );
-        tables.retain(|name| name != "last_change");
+        tables.retain(|name| name != "last_change" && name != "audit_chain");
         let mut ours: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
         ours.sort_unstable();
         assert_eq!(ours, tables);

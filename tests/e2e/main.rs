@@ -12,6 +12,7 @@ mod access_log;
 mod acme;
 mod answers;
 mod api;
+mod audit;
 mod backup;
 mod balance;
 mod certificates;

@@ -76,6 +76,26 @@ fn fill(house: &House) {
 }
 
 #[tokio::test]
+async fn the_chain_of_the_audit_trail_moves_along() {
+    let mut scene = Scene::start("").await;
+    scene.signed_in(ALICE).await;
+    scene.gateway.stop();
+    let head = scene.house.json(&["audit", "verify"])["head"].as_str().unwrap().to_owned();
+    let database = Database::fresh();
+    let flags = scene.house.to_postgres(&database);
+    expect_success(&scene.house.moves(&flags));
+    scene.house.takes(&database);
+    scene.house.run(&["audit", "verify", "--expect", &head]);
+    // And the gateway goes on with it there.
+    scene.gateway = Gateway::start(&scene.house);
+    assert!(scene.signed_in(ALICE).await.is_in().await);
+    scene.house.run(&["audit", "verify", "--expect", &head]);
+    database.sql("UPDATE audit SET detail = 'x' WHERE what = 'store_moved'");
+    let line = database.sql("SELECT number FROM audit WHERE what = 'store_moved'");
+    expect_failure(&scene.house.command(&["audit", "verify"]), &format!("line {line} was changed"));
+}
+
+#[tokio::test]
 async fn an_installation_moves_to_postgres_and_back_with_all_it_has() {
     let mut scene = Scene::start("").await;
     let database = Database::fresh();

@@ -1,11 +1,13 @@
 //! The audit trail: every line, in order, found by what it is about.
 
+use vestibule::audit::verify::{Report, Wanted, verify};
+use vestibule::domain::chain::Fault;
 use vestibule::domain::channel::Channel;
 use vestibule::domain::event::{Event, Message, What};
 use vestibule::domain::spend::Guard;
 use vestibule::store::About;
 
-use crate::engine::{Fixture, Store, on_every_engine};
+use crate::engine::{Fixture, Store, chain, on_every_engine};
 use crate::given::{NOW, after, name, reference, user};
 
 on_every_engine!(
@@ -14,6 +16,14 @@ on_every_engine!(
     lines_are_found_by_what_they_are_about,
     lines_stay_when_their_user_goes,
     any_text_can_be_written_down,
+    every_line_is_sealed_behind_the_one_before,
+    lines_of_many_gateways_are_one_chain,
+    what_was_done_behind_our_back_is_named,
+    an_end_that_goes_is_missed_even_where_the_trail_went_on,
+    an_earlier_head_must_be_part_of_it,
+    what_is_old_goes_and_the_rest_still_fits,
+    lines_from_before_the_chain_are_told_apart,
+    without_the_key_nothing_is_written,
 );
 
 pub fn event(detail: &str) -> Event {
@@ -136,4 +146,149 @@ async fn any_text_can_be_written_down(store: Fixture) {
     let lines = details(&store, About::default(), 3).await;
     assert_eq!((lines[0].as_str(), lines[2].as_str()), ("first", "last"));
     assert!(lines[1].starts_with("before") && lines[1].ends_with("after"), "{:?}", lines[1]);
+}
+
+async fn look(store: &Store, wanted: Wanted) -> Result<Report, Fault> {
+    verify(store, &chain(), wanted, &mut |_, _| ()).await.unwrap()
+}
+
+async fn look_at_all(store: &Store) -> Result<Report, Fault> {
+    look(store, Wanted::default()).await
+}
+
+async fn write(store: &Store, count: usize) {
+    store.append_audit((0..count).map(|n| event(&n.to_string())).collect()).await.unwrap();
+}
+
+async fn every_line_is_sealed_behind_the_one_before(store: Fixture) {
+    let none = look_at_all(&store).await.unwrap();
+    assert_eq!((none.chained, none.since), (0, None));
+    write(&store, 1).await;
+    // More than are read at once, and more than one statement writes.
+    write(&store, 2_100).await;
+    let report = look_at_all(&store).await.unwrap();
+    assert_eq!((report.chained, report.unchained, report.since, report.purged), (2_101, 0, Some(NOW), None));
+    assert_eq!(report.head.0, 2_101);
+}
+
+async fn lines_of_many_gateways_are_one_chain(store: Fixture) {
+    store
+        .race(16, |_, gateway| async move {
+            for n in 0..20 {
+                write(&gateway, 1 + n % 3).await;
+            }
+        })
+        .await;
+    let report = look_at_all(&store).await.unwrap();
+    assert_eq!((report.chained, report.head.0), (16 * 39, 16 * 39));
+}
+
+async fn what_was_done_behind_our_back_is_named(store: Fixture) {
+    write(&store, 9).await;
+    let swap = |one: i64, other: i64| {
+        format!(
+            "UPDATE audit SET number = -1 WHERE number = {one}; UPDATE audit SET number = {one} WHERE number = {other}; \
+             UPDATE audit SET number = {other} WHERE number = -1;"
+        )
+    };
+    let keep = "CREATE TABLE kept AS SELECT * FROM audit;";
+    store.place.sql(keep);
+    for (change, fault) in [
+        ("UPDATE audit SET detail = 'x' WHERE number = 4".to_owned(), Fault::Changed(4)),
+        ("UPDATE audit SET client = '' WHERE number = 4".to_owned(), Fault::Changed(4)),
+        ("UPDATE audit SET at = at + 1 WHERE number = 9".to_owned(), Fault::Changed(9)),
+        ("UPDATE audit SET handle = 'x' WHERE number = 1".to_owned(), Fault::Changed(1)),
+        ("UPDATE audit SET hash = NULL WHERE number = 5".to_owned(), Fault::Unsealed(5)),
+        ("DELETE FROM audit WHERE number = 1".to_owned(), Fault::Missing(1, 1)),
+        ("DELETE FROM audit WHERE number IN (4, 5)".to_owned(), Fault::Missing(4, 5)),
+        ("DELETE FROM audit WHERE number > 7".to_owned(), Fault::EndMissing(8, 9)),
+        ("DELETE FROM audit".to_owned(), Fault::EndMissing(1, 9)),
+        // Closing the gap with what comes behind it does not help.
+        (
+            "DELETE FROM audit WHERE number = 4; UPDATE audit SET number = 4 WHERE number = 9".to_owned(),
+            Fault::OutOfOrder { number: 4, was: 9 },
+        ),
+        (swap(3, 7), Fault::OutOfOrder { number: 3, was: 7 }),
+        (swap(3, 4), Fault::OutOfOrder { number: 3, was: 4 }),
+        ("UPDATE audit_chain SET number = 8".to_owned(), Fault::Head),
+        (
+            "DELETE FROM audit WHERE number = 9; \
+             UPDATE audit_chain SET number = 8, hash = (SELECT hash FROM audit WHERE number = 8)"
+                .to_owned(),
+            Fault::Head,
+        ),
+    ] {
+        store.place.sql("DROP TABLE IF EXISTS head; CREATE TABLE head AS SELECT * FROM audit_chain");
+        store.place.sql(&change);
+        assert_eq!(look_at_all(&store).await.unwrap_err(), fault, "{change}");
+        store.place.sql(
+            "DELETE FROM audit; INSERT INTO audit SELECT * FROM kept; \
+             DELETE FROM audit_chain; INSERT INTO audit_chain SELECT * FROM head",
+        );
+        assert_eq!(look_at_all(&store).await.unwrap().chained, 9);
+    }
+}
+
+/// Whoever takes the end away cannot have the gateway seal that.
+async fn an_end_that_goes_is_missed_even_where_the_trail_went_on(store: Fixture) {
+    write(&store, 9).await;
+    store.place.sql(
+        "DELETE FROM audit WHERE number > 7; \
+         UPDATE audit_chain SET number = 7, hash = (SELECT hash FROM audit WHERE number = 7)",
+    );
+    write(&store, 3).await;
+    assert_eq!(look_at_all(&store).await.unwrap_err(), Fault::Anew(8));
+    // Known and noted, the rest can be looked at.
+    let rest = look(&store, Wanted { from: Some(8), expected: None }).await.unwrap();
+    assert_eq!((rest.chained, rest.head.0), (3, 10));
+    // A line that somebody else put behind the end is in the way of nothing.
+    store.place.sql("INSERT INTO audit (number, at, what, client, detail) VALUES (11, 5, 'x', '', '')");
+    write(&store, 1).await;
+    let found = look(&store, Wanted { from: Some(9), expected: None }).await.unwrap_err();
+    assert_eq!(found, Fault::Unsealed(11));
+}
+
+async fn an_earlier_head_must_be_part_of_it(store: Fixture) {
+    write(&store, 5).await;
+    let head = look_at_all(&store).await.unwrap().head;
+    write(&store, 5).await;
+    let expect = async |expected| look(&store, Wanted { from: None, expected: Some(expected) }).await;
+    assert_eq!(expect(head).await.unwrap().chained, 10);
+    assert_eq!(expect((head.0, [7; 32])).await.unwrap_err(), Fault::Unexpected(5));
+    assert_eq!(expect((head.0 - 1, head.1)).await.unwrap_err(), Fault::Unexpected(4));
+    assert_eq!(expect((12, head.1)).await.unwrap_err(), Fault::EndMissing(11, 12));
+}
+
+async fn what_is_old_goes_and_the_rest_still_fits(store: Fixture) {
+    let at = |n: u64| Event { at: after(n), ..event(&n.to_string()) };
+    store.append_audit((0..1_500).map(at).collect()).await.unwrap();
+    let head = look_at_all(&store).await.unwrap().head;
+    while store.purge_audit(after(1_200), after(1_500)).await.unwrap() > 0 {}
+    let report = look_at_all(&store).await.unwrap();
+    assert_eq!((report.purged, report.chained), (Some(1_200), 302));
+    assert_eq!(look(&store, Wanted { from: None, expected: Some(head) }).await.unwrap().chained, 302);
+    let gone = Wanted { from: None, expected: Some((700, [0; 32])) };
+    assert_eq!(look(&store, gone).await.unwrap_err(), Fault::Gone(700));
+    // A purge by anybody else is none.
+    store.place.sql("DELETE FROM audit WHERE number <= 1300");
+    assert_eq!(look_at_all(&store).await.unwrap_err(), Fault::Missing(1_201, 1_300));
+}
+
+async fn lines_from_before_the_chain_are_told_apart(store: Fixture) {
+    store.place.sql(
+        "INSERT INTO audit (number, at, what, client, detail) VALUES (1, 5, 'x', '', ''), (2, 5, 'x', '', ''); \
+         UPDATE audit_chain SET number = 2, begun = 2, purged = 2",
+    );
+    write(&store, 3).await;
+    let report = look_at_all(&store).await.unwrap();
+    assert_eq!((report.unchained, report.chained, report.head.0), (2, 3, 5));
+    store.purge_audit(after(1) - std::time::Duration::from_secs(2), after(9)).await.unwrap();
+    let report = look_at_all(&store).await.unwrap();
+    assert_eq!((report.unchained, report.chained, report.purged), (0, 4, None));
+}
+
+async fn without_the_key_nothing_is_written(store: Fixture) {
+    let keyless = store.place.open_without_key().await.unwrap();
+    assert!(keyless.append_audit(vec![event("x")]).await.is_err());
+    assert!(store.audit(About::default(), 9).await.unwrap().is_empty());
 }

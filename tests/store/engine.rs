@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::sync::Barrier;
 use vestibule::config::{Postgres, Trust};
+use vestibule::crypto::{ChainKey, MasterKey};
 use vestibule::store::OpenError;
 pub use vestibule::store::Store;
 
@@ -38,6 +39,11 @@ impl Place {
 
     /// Opens it as a gateway that starts does.
     pub async fn open(&self) -> Result<Store, OpenError> {
+        Ok(self.open_without_key().await?.with_chain(chain()))
+    }
+
+    /// The same for one who may not write to the audit trail.
+    pub async fn open_without_key(&self) -> Result<Store, OpenError> {
         match self {
             Self::Sqlite(directory) => Ok(Store::sqlite(&directory.path().join("vestibule.db"))?),
             Self::Postgres(database) => {
@@ -68,6 +74,11 @@ impl Place {
             Self::Postgres(database) => drop(database.sql("UPDATE schema_version SET version = 99")),
         }
     }
+}
+
+/// What every gateway on one store has.
+pub fn chain() -> ChainKey {
+    MasterKey::new(&[7; 32]).chain()
 }
 
 /// How a gateway is told of it.

@@ -164,16 +164,19 @@ async fn a_large_rest_goes_in_batches(store: Fixture) {
 async fn the_audit_trail_goes_from_its_oldest_line_on(store: Fixture) {
     let at = |n: u64| vestibule::domain::event::Event { at: after(n), ..crate::audit::event(&n.to_string()) };
     store.append_audit((0..2_500).map(at).collect()).await.unwrap();
-    assert_eq!(store.purge_audit(NOW).await.unwrap(), 0);
+    let now = after(2_500);
+    assert_eq!(store.purge_audit(NOW, now).await.unwrap(), 0);
     // In batches, and never a line that is younger.
-    assert_eq!(store.purge_audit(after(1_200)).await.unwrap(), 1_000);
-    assert_eq!(store.purge_audit(after(1_200)).await.unwrap(), 200);
-    assert_eq!(store.purge_audit(after(1_200)).await.unwrap(), 0);
+    assert_eq!(store.purge_audit(after(1_200), now).await.unwrap(), 1_000);
+    assert_eq!(store.purge_audit(after(1_200), now).await.unwrap(), 200);
+    assert_eq!(store.purge_audit(after(1_200), now).await.unwrap(), 0);
     let left = store.audit(About::default(), 9_999).await.unwrap();
-    assert_eq!((left.len(), left[0].detail.as_str(), left[0].number), (1_300, "1200", 1_201));
-    // Its numbers are given once.
-    store.purge_audit(after(9_999)).await.unwrap();
-    while store.purge_audit(after(9_999)).await.unwrap() > 0 {}
+    assert_eq!((left.len(), left[0].detail.as_str(), left[0].number), (1_302, "1200", 1_201));
+    // Each purge is a line.
+    assert_eq!(left[1_301].detail, "lines 1001 to 1200");
+    // Its numbers are given once, and what tells of a purge goes in the end without another line.
+    while store.purge_audit(after(9_999), now).await.unwrap() > 0 {}
     store.append_audit(vec![crate::audit::event("next")]).await.unwrap();
-    assert_eq!(store.audit(About::default(), 9).await.unwrap()[0].number, 2_501);
+    let last = store.audit(About::default(), 9).await.unwrap();
+    assert_eq!((last.len(), last[0].number), (1, 2_505));
 }

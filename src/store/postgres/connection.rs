@@ -202,7 +202,7 @@ impl Transaction for Running<'_> {
         } else {
             self.begin(&take)?;
         }
-        self.crowded |= locks.contains(&Lock::Sending);
+        self.crowded |= locks.contains(&Lock::Sending) || locks.contains(&Lock::Audit);
         self.held.extend(keys);
         Ok(())
     }

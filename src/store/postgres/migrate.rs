@@ -8,7 +8,10 @@ use super::wire::{ANSWER_WITHIN, Wire};
 use crate::store::{OpenError, StoreError};
 
 /// The schema this version writes, one step a file.
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../migrations/postgres/0001.sql"),
+    include_str!("../../../migrations/postgres/0002.sql"),
+];
 /// The advisory lock of whoever does it: "vestibul" in ASCII.
 const LOCK: i64 = i64::from_be_bytes(*b"vestibul");
 

@@ -12,11 +12,11 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::file::{self, Depth, beside, explained};
-use super::{MIGRATIONS, connect, migrate};
+use super::{MIGRATIONS, Savepoint, connect, migrate};
 use crate::crypto::{give_to_owner_of_directory, random};
-use crate::domain::event::What;
+use crate::domain::event::{Event, What};
 use crate::domain::time::Timestamp;
-use crate::store::{Kept, Restored, Restoring, StoreError, StoredKey};
+use crate::store::{Kept, Restored, Restoring, StoreError, StoredKey, audit};
 
 /// A copy is looked through to its end, however long that takes.
 const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(86_400);
@@ -277,6 +277,7 @@ fn prepare(copy: &mut Connection, how: &Restoring<'_>, compare: bool) -> Result<
         format!("UPDATE session SET ended = 'revoked' WHERE ended IS NULL AND expires_at > ? AND {over}");
     restored.sessions_ended = t.execute(&ended, [now])?;
     if restored.compared {
+        audit::carry_on(&mut Savepoint(&t), &how.chain)?;
         t.execute_batch(SPENT_SINCE)?;
         restored.shut_out = names(&t, SHUT_OUT_SINCE)?;
         if !how.let_back_in {
@@ -300,8 +301,16 @@ fn prepare(copy: &mut Connection, how: &Restoring<'_>, compare: bool) -> Result<
         restored.sessions_ended,
         restored.shut_out.len()
     );
-    let event = "INSERT INTO audit (at, what, client, detail) VALUES (?, ?, 'command line', ?)";
-    t.execute(event, params![now, What::StoreRestored.as_str(), detail])?;
+    let event = Event {
+        at: how.now,
+        what: What::StoreRestored,
+        reference: None,
+        user: None,
+        client: "command line".to_owned(),
+        detail,
+        message: None,
+    };
+    audit::append(&mut Savepoint(&t), &how.chain, &[event])?;
     t.commit()?;
     if compare {
         copy.execute("DETACH present", [])?;
@@ -319,8 +328,6 @@ fn is_the_same(copy: &Connection) -> Result<bool, StoreError> {
 
 /// What was counted and written down since the backup stays so.
 const SPENT_SINCE: &str = "
-    INSERT INTO main.audit SELECT * FROM present.audit
-        WHERE number > (SELECT coalesce(max(number), 0) FROM main.audit);
     INSERT INTO main.failure SELECT * FROM present.failure WHERE TRUE
         ON CONFLICT (subject) DO UPDATE
         SET count = max(count, excluded.count), last_at = max(last_at, excluded.last_at);

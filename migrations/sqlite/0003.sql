@@ -1,0 +1,38 @@
+-- Schema 3. Each line of the audit trail carries a keyed hash of what it says and of the line before it; those from before
+-- have none.
+ALTER TABLE audit ADD COLUMN hash BLOB;
+
+-- Where the chain ends and begins: its last line, the last one from before it, the last one that was old and went. One
+-- row, sealed with the first line.
+CREATE TABLE audit_chain (
+    number      INTEGER NOT NULL,
+    hash        BLOB    NOT NULL,
+    begun       INTEGER NOT NULL,
+    purged      INTEGER NOT NULL,
+    purged_hash BLOB    NOT NULL,
+    seal        BLOB    NOT NULL
+) STRICT;
+INSERT INTO audit_chain SELECT given, zeroblob(32), given, given, zeroblob(32), zeroblob(0)
+    FROM (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'audit'), 0) AS given);
+
+-- How far each receiver has the trail, and who is bringing it the next line.
+CREATE TABLE webhook (
+    name          TEXT    PRIMARY KEY,
+    delivered     INTEGER NOT NULL,
+    failing_since INTEGER,
+    tries         INTEGER NOT NULL,
+    due_at        INTEGER NOT NULL,
+    holder        TEXT    NOT NULL,
+    held_until    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Codes that an administrator made for whom no other way is left, by a keyed hash. One goes when it is used.
+CREATE TABLE emergency_code (
+    hash       TEXT    PRIMARY KEY,
+    user_id    INTEGER NOT NULL,
+    reference  TEXT    NOT NULL,
+    made_at    INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    lifetime   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX emergency_code_by_end ON emergency_code (expires_at);
