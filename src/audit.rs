@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::domain::event::{Event, What};
+use crate::domain::id::Reference;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
@@ -57,6 +58,13 @@ impl Audit {
     pub fn is_written(&self, event: &Event) {
         log(event);
         self.metrics.count(event);
+    }
+
+    /// An administrator made an emergency code by a command, which has written it down.
+    pub fn hears_of_emergency_code(&self, reference: Reference) {
+        let what = What::BreakGlassMade;
+        tracing::error!(%reference, "{}: run vestibule audit show {reference}", what.as_str());
+        self.metrics.count_event(what);
     }
 
     /// The figures.

@@ -6,6 +6,7 @@
 pub mod chain;
 pub mod challenge;
 pub mod channel;
+pub mod emergency;
 pub mod event;
 pub mod id;
 pub mod limits;

@@ -196,7 +196,7 @@ impl Metrics {
 
     /// Counts an event.
     pub fn count(&self, event: &Event) {
-        self.events.get_or_create(&EventLabels { event: event.what.as_str() }).inc();
+        self.count_event(event.what);
         if let What::GuardTripped(guard) = event.what {
             self.guards.get_or_create(&GuardLabels { guard: guard.as_str() }).inc();
         }
@@ -205,6 +205,11 @@ impl Metrics {
             let (provider, channel) = (call.provider.clone(), call.channel.as_str());
             self.calls.get_or_create(&CallLabels { provider, channel, outcome: call.outcome }).inc();
         }
+    }
+
+    /// Counts something that another process wrote down.
+    pub fn count_event(&self, what: What) {
+        self.events.get_or_create(&EventLabels { event: what.as_str() }).inc();
     }
 
     /// Where one thread counts the requests of a route (host and path), or of none.

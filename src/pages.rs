@@ -159,6 +159,7 @@ impl Desk {
             | Endpoint::Verify
             | Endpoint::Resend
             | Endpoint::Cancel
+            | Endpoint::Emergency
                 if self.sessions.outage().is_away() =>
             {
                 Err(Refusal::StoreUnavailable)
@@ -168,6 +169,7 @@ impl Desk {
             Endpoint::Verify => self.verify(visit).await,
             Endpoint::Resend => self.resend(visit).await,
             Endpoint::Cancel => self.cancel(visit).await,
+            Endpoint::Emergency => self.emergency(visit).await,
             Endpoint::Account => self.account(visit).await,
             Endpoint::SignOut => self.sign_out(visit).await,
             Endpoint::Asset(name) => assets::serve(name).ok_or(Refusal::NotFound),

@@ -6,6 +6,7 @@
 
 mod audit;
 mod challenges;
+mod emergency;
 mod engine;
 mod keys;
 mod lines;
@@ -509,6 +510,36 @@ impl Store {
     /// Adds a key that signs from now on. With `only_first` nothing happens when there is one.
     pub async fn add_signing_key(&self, key: StoredKey, only_first: bool) -> Result<(), StoreError> {
         self.write(move |t| keys::add(t, &key, only_first)).await
+    }
+
+    /// Keeps a new emergency code, in the place of an older one of the same user, and writes that down.
+    pub async fn add_emergency_code(
+        &self,
+        new: NewEmergencyCode,
+        now: Timestamp,
+    ) -> Result<Result<(), NoEmergencyCode>, StoreError> {
+        let chain = self.chain()?;
+        self.write(move |t| emergency::add(t, &chain, &new, now)).await
+    }
+
+    /// Counts a try at an emergency code, before anybody looks at it.
+    pub async fn spend_emergency_try(
+        &self,
+        spend: Spend,
+        now: Timestamp,
+    ) -> Result<Result<(), Duration>, StoreError> {
+        self.write(move |t| emergency::spend(t, &spend, now)).await
+    }
+
+    /// Turns an emergency code into a session, for one caller only and only while the user may sign in, and writes the
+    /// line of the audit trail.
+    pub async fn take_emergency_code(
+        &self,
+        attempt: EmergencyAttempt,
+        now: Timestamp,
+    ) -> Result<Option<(Session, Event)>, StoreError> {
+        let chain = self.chain()?;
+        self.write(move |t| emergency::take(t, &chain, &attempt, now)).await
     }
 
     /// Writes lines of the audit trail.

@@ -349,6 +349,7 @@ impl Sessions {
         for change in changes {
             match change {
                 Change::KeysChanged => keys_changed = true,
+                Change::BreakGlassMade(_) => {}
                 Change::Unknown => {
                     // Whatever it was: nobody's session is believed before its record has been read anew.
                     keys_changed = true;

@@ -3,6 +3,7 @@
 //! Everything is spent before anything is judged; known and unknown people take the same steps in the same time;
 //! and the recipient of a code only ever comes from the stored record.
 
+mod emergency;
 mod failure;
 mod fault;
 mod identify;
@@ -18,6 +19,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use emergency::PURPOSE as EMERGENCY;
 pub use failure::{Cause, Failure};
 pub use identify::Identity;
 
@@ -209,7 +211,9 @@ impl SignIn {
         };
         let cause = match written {
             // What would let somebody try again unseen is not told.
-            Err(error) if cause.event() == Some(What::WrongCode) => Cause::Store(error),
+            Err(error) if matches!(cause.event(), Some(What::WrongCode | What::BreakGlassRefused)) => {
+                Cause::Store(error)
+            }
             Err(_) | Ok(()) => cause,
         };
         Failure { cause, reference: Some(trail.reference) }

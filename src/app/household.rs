@@ -117,6 +117,11 @@ impl Listener {
                 }
             };
             let many = changes.len() >= CHANGES_AT_ONCE;
+            for change in &changes {
+                if let Change::BreakGlassMade(reference) = change {
+                    self.trail.audit.hears_of_emergency_code(*reference);
+                }
+            }
             if !changes.is_empty() {
                 keys_changed |= sessions.hear(changes);
             }

@@ -1,5 +1,7 @@
 //! `vestibule user …`
 
+mod break_glass;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -93,6 +95,9 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Make a code that lets a user in once, without their phone
+    #[command(after_help = break_glass::HELP)]
+    BreakGlass(break_glass::Args),
 }
 
 /// A number alone or after `--phone`, as `add` takes it.
@@ -118,6 +123,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Command::Enable { name, common } => change(name, UserChange::Enable, "enabled", &common),
         Command::Remove { name, common } => change(name, UserChange::Remove, "removed", &common),
         Command::Import { file, common } => import(&file, &common),
+        Command::BreakGlass(args) => break_glass::run(&args),
     }
 }
 

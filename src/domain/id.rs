@@ -65,7 +65,7 @@ pub struct NotAnId;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reference([u8; 8]);
 
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+pub(super) const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 impl Reference {
     /// From five random bytes.

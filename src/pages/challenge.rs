@@ -22,9 +22,12 @@ use crate::domain::return_to::ReturnTo;
 use crate::store::StoreError;
 
 mod ask;
+mod emergency;
 
 /// Says that the last code was wrong; how many tries are left the challenge itself knows.
 const WRONG: &str = "wrong";
+/// Asks for the form of an emergency code.
+const EMERGENCY: &str = "emergency";
 
 impl Desk {
     /// The challenge page: for somebody who is in and need not prove it again, where they wanted to go; with a code
@@ -38,6 +41,9 @@ impl Desk {
         if visit.session.is_ok() && !proves_again {
             let return_to = return_to.unwrap_or_else(ReturnTo::home);
             return Ok(reply::see_other(return_to.as_str()));
+        }
+        if query.optional(EMERGENCY).is_some() {
+            return Ok(self.ask_emergency_code(StatusCode::OK, None, None, "", return_to.as_ref()));
         }
         let ended = query.optional("ended").filter(|ended| *ended != TOO_OLD || visit.session.is_ok());
         let notice = ended.and_then(|ended| self.pages.notice_of(ended));
@@ -146,6 +152,7 @@ impl Desk {
             | Cause::TooManyFailures(_)
             | Cause::CodesClosed
             | Cause::TooManyChecks(_)
+            | Cause::WrongEmergencyCode
             | Cause::Expired
             | Cause::Unknown
             | Cause::Channel

@@ -30,6 +30,7 @@ impl Pages {
             Cause::SendingClosed(wait) => self.waiting("message.sending_closed", *wait),
             Cause::CodesClosed => words.text("message.codes_closed"),
             Cause::WrongCode(left) => words.fill("message.wrong_code", &[("count", left.to_string())]),
+            Cause::WrongEmergencyCode => words.text("message.wrong_emergency_code"),
             Cause::TooManyChecks(_) => words.text("message.too_many_codes_checked"),
             Cause::Expired => words.text("message.code_expired"),
             Cause::AlreadyUsed => words.text("message.already_used"),
@@ -61,9 +62,11 @@ impl Pages {
 pub(crate) const fn status(cause: &Cause) -> StatusCode {
     match cause {
         Cause::Phone(_) | Cause::Name | Cause::MalformedCode(_) | Cause::Channel => StatusCode::BAD_REQUEST,
-        Cause::WrongCode(_) | Cause::Expired | Cause::AlreadyUsed | Cause::Unknown => {
-            StatusCode::UNAUTHORIZED
-        }
+        Cause::WrongCode(_)
+        | Cause::WrongEmergencyCode
+        | Cause::Expired
+        | Cause::AlreadyUsed
+        | Cause::Unknown => StatusCode::UNAUTHORIZED,
         Cause::Region | Cause::NumberKind | Cause::CodesClosed => StatusCode::FORBIDDEN,
         Cause::TooManyRequests(_)
         | Cause::TooManyAttempts(_)

@@ -20,10 +20,11 @@ macro_rules! built_in {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../templates/", $name)))),*] };
 }
 
-const BUILT_IN: [(&str, &str); 7] = built_in!(
+const BUILT_IN: [(&str, &str); 8] = built_in!(
     "layout.html",
     "identify.html",
     "code.html",
+    "emergency.html",
     "account.html",
     "signed_out.html",
     "session_ended.html",
@@ -88,6 +89,8 @@ pub(super) fn rehearsals() -> Vec<(&'static str, Value)> {
         ("identify.html", who("name", true, "alice", true)),
         ("code.html", code(true)),
         ("code.html", code(false)),
+        ("emergency.html", context! { identify_by => "phone", value => "", return_to => "/" }),
+        ("emergency.html", context! { identify_by => "name", value => "alice", return_to => "/a?b=c" }),
         (
             "account.html",
             context! {

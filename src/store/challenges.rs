@@ -420,6 +420,7 @@ pub(super) fn purge(t: &mut dyn Transaction, now: Timestamp) -> Result<usize, St
         values![over],
     )?;
     gone += t.execute("DELETE FROM orphan WHERE due_at < ?", values![over])?;
+    gone += t.execute("DELETE FROM emergency_code WHERE expires_at < ?", values![over])?;
     let check = "DELETE FROM spend WHERE (key, at) IN \
                  (SELECT key, at FROM spend WHERE at < ? AND key LIKE 'checks:%' LIMIT 1000)";
     gone += t.execute(check, values![over])?;

@@ -173,6 +173,43 @@ pub struct NewSession {
     pub event: Event,
 }
 
+/// An emergency code to be kept.
+#[derive(Clone, Debug)]
+pub struct NewEmergencyCode {
+    /// Whom it lets in.
+    pub user: UserName,
+    /// Its keyed hash.
+    pub hash: String,
+    /// Under which the trail has it.
+    pub reference: Reference,
+    /// Until when it can be used.
+    pub expires_at: Timestamp,
+    /// How long its session lasts.
+    pub lifetime: Duration,
+    /// The line of the audit trail that is written with it, or not at all.
+    pub event: Event,
+}
+
+/// Why there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoEmergencyCode {
+    /// No such user.
+    Unknown,
+    /// They may not sign in.
+    ShutOut,
+}
+
+/// Somebody types an emergency code.
+#[derive(Clone, Debug)]
+pub struct EmergencyAttempt {
+    /// Who they say they are; none of a stranger.
+    pub user: Option<UserId>,
+    /// The keyed hash of what they typed.
+    pub hash: String,
+    /// The session to open. It ends with the code's own lifetime, where that is shorter.
+    pub session: NewSession,
+}
+
 /// Which sessions are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Which {
@@ -191,6 +228,8 @@ pub enum Change {
     SessionEnded(SessionId, SessionEnd),
     /// A signing key was added.
     KeysChanged,
+    /// An emergency code was made; the trail has it under this reference.
+    BreakGlassMade(Reference),
     /// Something this version has no word for.
     Unknown,
 }

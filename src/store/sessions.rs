@@ -203,6 +203,7 @@ fn change(kind: &str, subject: &str) -> Change {
     };
     match kind {
         "keys_changed" => Change::KeysChanged,
+        "break_glass_made" => subject.parse().map_or(Change::Unknown, Change::BreakGlassMade),
         "session_ended" => ended().unwrap_or(Change::Unknown),
         _ => Change::Unknown,
     }

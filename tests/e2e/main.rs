@@ -15,6 +15,7 @@ mod api;
 mod audit;
 mod backup;
 mod balance;
+mod break_glass;
 mod certificates;
 mod challenge;
 mod check_online;

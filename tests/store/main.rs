@@ -15,6 +15,7 @@ mod audit;
 mod changes;
 mod checks;
 mod codes;
+mod emergency;
 mod keys;
 mod lines;
 mod messages;

@@ -60,6 +60,9 @@ pub enum Cause {
     /// This challenge looks at no more codes.
     #[error("too many wrong codes for one challenge")]
     TooManyChecks(Duration),
+    /// No emergency code, or one that was used or whose time has passed.
+    #[error("no emergency code that is good")]
+    WrongEmergencyCode,
     /// The code's time has passed, or the provider no longer knows it.
     #[error("the code has expired")]
     Expired,
@@ -108,6 +111,7 @@ impl Cause {
             | Self::MalformedCode(_)
             | Self::CodesClosed
             | Self::WrongCode(_)
+            | Self::WrongEmergencyCode
             | Self::Expired
             | Self::AlreadyUsed
             | Self::Unknown
@@ -126,6 +130,7 @@ impl Cause {
             | Self::TooManyFailures(_)
             | Self::CodesClosed => Some(What::LimitReached),
             Self::WrongCode(_) | Self::TooManyChecks(_) => Some(What::WrongCode),
+            Self::WrongEmergencyCode => Some(What::BreakGlassRefused),
             Self::Expired | Self::AlreadyUsed | Self::Store(_) => Some(What::CheckFailed),
             Self::Region => Some(What::GuardTripped(Guard::Country)),
             Self::Phone(_)

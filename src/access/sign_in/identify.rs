@@ -38,10 +38,10 @@ pub(super) struct Identified {
 }
 
 /// What was typed, understood.
-struct Typed {
-    key: UserKey,
+pub(super) struct Typed {
+    pub(super) key: UserKey,
     /// A keyed hash that stands for a stranger.
-    hash: String,
+    pub(super) hash: String,
     landline: bool,
 }
 
@@ -72,7 +72,7 @@ impl SignIn {
         })
     }
 
-    async fn read(&self, identity: Identity, trail: &Trail) -> Result<Typed, Cause> {
+    pub(super) async fn read(&self, identity: Identity, trail: &Trail) -> Result<Typed, Cause> {
         match identity {
             Identity::Name(text) => {
                 let name: UserName = text.parse().map_err(|_| Cause::Name)?;

@@ -127,7 +127,7 @@ fn zoned(at: Timestamp, zone: TimeZone) -> Zoned {
     jiff::Timestamp::from_second(at.unix()).unwrap_or_default().to_zoned(zone)
 }
 
-const fn word(identify_by: IdentifyBy) -> &'static str {
+pub(super) const fn word(identify_by: IdentifyBy) -> &'static str {
     match identify_by {
         IdentifyBy::Phone => "phone",
         IdentifyBy::Name => "name",

@@ -292,6 +292,8 @@ fn prepare(copy: &mut Connection, how: &Restoring<'_>, compare: bool) -> Result<
     }
     // A code that was sent before may have had its tries since.
     t.execute("UPDATE challenge SET state = 'exhausted' WHERE state IN ('open', 'cancelled')", [])?;
+    // One that was used since must not be good again.
+    t.execute("DELETE FROM emergency_code", [])?;
     // A key that was replaced since because others had it must not sign again.
     t.execute("UPDATE signing_key SET retired_at = ? WHERE retired_at IS NULL", [now])?;
     let key = "INSERT INTO signing_key (kid, sealed, created_at) VALUES (?, ?, ?)";

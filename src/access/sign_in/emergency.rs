@@ -1,0 +1,81 @@
+//! Signing in by an emergency code, which an administrator made: no provider is asked, and nothing is sent.
+
+use std::net::IpAddr;
+
+use tokio::time::Instant;
+
+use super::{Cause, Failure, Identity, SignIn, SignedIn, Trail, tables};
+use crate::access::pace;
+use crate::crypto;
+use crate::domain::challenge::Subject;
+use crate::domain::emergency::EmergencyCode;
+use crate::domain::event::What;
+use crate::domain::id::SessionId;
+use crate::domain::return_to::ReturnTo;
+use crate::store::{EmergencyAttempt, NewSession, Spend};
+
+/// What an emergency code is hashed for.
+pub const PURPOSE: &str = "emergency code";
+
+impl SignIn {
+    /// Somebody says who they are and types an emergency code. A try is spent, durably, before anybody looks at it; known and
+    /// unknown people take the same steps. `carried` is the session that their browser has already.
+    pub async fn break_glass(
+        &self,
+        identity: Identity,
+        typed: &str,
+        return_to: ReturnTo,
+        client: IpAddr,
+        carried: Option<SessionId>,
+    ) -> Result<SignedIn, Failure> {
+        if let Err(wait) = self.checks.spend(client) {
+            return Err(self.turn_away(Cause::TooManyAttempts(wait), client).await);
+        }
+        let since = Instant::now();
+        let mut trail = Trail::new(client);
+        let answer = match self.break_glass_at_once(identity, typed, return_to, carried, &mut trail).await {
+            Ok(signed_in) => Ok(signed_in),
+            Err(cause) => Err(self.fail(cause, &trail).await),
+        };
+        pace::hold(since).await;
+        answer
+    }
+
+    async fn break_glass_at_once(
+        &self,
+        identity: Identity,
+        typed: &str,
+        return_to: ReturnTo,
+        carried: Option<SessionId>,
+        trail: &mut Trail,
+    ) -> Result<SignedIn, Cause> {
+        // What cannot be one costs no try, and is answered like a wrong one.
+        let code: EmergencyCode = typed.parse().map_err(|_| Cause::WrongEmergencyCode)?;
+        tables::read().await;
+        let who = self.read(identity, trail).await?;
+        let user = self.parts.store.user(who.key).await?;
+        trail.user = user.as_ref().map(|user| user.name.clone());
+        let subject =
+            user.as_ref().map_or_else(|| Subject::stranger(&who.hash), |user| Subject::user(user.id));
+        let key = format!("emergency:{}", subject.as_str());
+        let (rate, now) = (self.limits.checks_per_challenge, self.parts.clock.now());
+        let spent = self.parts.store.spend_emergency_try(Spend { key, rate }, now).await?;
+        spent.map_err(Cause::TooManyAttempts)?;
+        let attempt = EmergencyAttempt {
+            user: user.map(|user| user.id),
+            hash: self.parts.master.hash(PURPOSE, &code.text()),
+            session: NewSession {
+                id: SessionId::from_random(crypto::random()),
+                expires_at: now + self.session.absolute_timeout,
+                client: trail.client.to_string(),
+                follows: carried,
+                event: self.writer.event(What::BreakGlassUsed, trail, String::new(), None),
+            },
+        };
+        let taken = self.parts.store.take_emergency_code(attempt, now).await?;
+        let (session, event) = taken.ok_or(Cause::WrongEmergencyCode)?;
+        let token = self.parts.keys.keyring().sign(&session);
+        self.writer.is_written(&event);
+        Ok(SignedIn { session, token, return_to })
+    }
+}
