@@ -38,6 +38,7 @@ use self::household::{Household, keep_house};
 use self::listeners::{Kept, Listeners};
 use self::signals::Signals;
 use crate::access::keys::KeysError;
+use crate::audit::webhook::Webhook;
 use crate::config::Settings;
 use crate::pages::Desk;
 use crate::server::addresses::Addresses;
@@ -138,6 +139,10 @@ impl Gateway {
             known_change,
         };
         keep_house(back_office.handle(), household, settings);
+        if let Some(webhook) = settings.audit.webhook.clone() {
+            let webhook = Webhook::new(webhook, foundation.store.clone(), foundation.clock.clone())?;
+            back_office.spawn(webhook.deliver());
+        }
         let watched = (outlets.serving.subscribe(), foundation.clock.clone());
         back_office.spawn(tls::watch(watched.0, watched.1));
         back_office.spawn(acme::keep(acme::Renewal {

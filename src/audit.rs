@@ -1,6 +1,8 @@
 //! One line in the log and one in the audit trail for everything worth reading, and a figure for monitors.
 
+pub mod json;
 pub mod verify;
+pub mod webhook;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,6 @@
 //! From a file to [`Settings`] that cannot be wrong, or to every problem of the file at once.
 
+mod audit;
 mod forward_auth;
 mod lookup;
 mod outline;
@@ -19,6 +20,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+pub use audit::{Audit, Webhook};
 pub use forward_auth::{Dialect, ForwardAuth};
 pub use lookup::{Lookup, OnFailure};
 pub use outline::{Difference, Outline};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where state is kept.
     pub store: Store,
+    /// Who is told of what happens.
+    pub audit: Audit,
     /// Where health is told.
     pub observe: Observe,
     /// What is written down.
@@ -162,11 +166,13 @@ fn read(document: &Document<'_>) -> Option<Settings> {
         sections::session(&top.section("session")),
         sections::limits(&top.section("limits")),
         store::store(&top.section("store"), &state_directory),
+        audit::audit(&top.section("audit")),
         sections::observe(&top.section("observe")),
         sections::log(&top.section("log")),
     );
     top.finish();
-    let (routes, forward_auth, lookup, spend, challenge, session, limits, store, observe, log) = settings;
+    let (routes, forward_auth, lookup, spend, challenge, session, limits, store, audit, observe, log) =
+        settings;
     Some(Settings {
         server: server?,
         routes: routes?,
@@ -178,6 +184,7 @@ fn read(document: &Document<'_>) -> Option<Settings> {
         session: session?,
         limits: limits?,
         store: store?,
+        audit,
         observe: observe?,
         log: log?,
     })

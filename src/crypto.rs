@@ -18,6 +18,12 @@ pub fn digest(text: &[u8]) -> String {
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// HMAC-SHA-256 (RFC 2104) under a secret of somebody else's, in hexadecimal digits.
+pub fn hmac_hexadecimal(secret: &[u8], text: &[u8]) -> String {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text);
+    tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Random bytes of the operating system's source.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];

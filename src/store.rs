@@ -20,12 +20,14 @@ mod sql;
 mod sqlite;
 mod transfer;
 mod users;
+mod webhook;
 
 use std::error::Error as _;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use self::audit::GIVEN_UP_AFTER;
 pub use self::records::*;
 pub use self::transfer::{Moved, Step, transfer};
 
@@ -557,6 +559,32 @@ impl Store {
     pub async fn audit_after(&self, number: i64, most: usize) -> Result<Page, StoreError> {
         let chain = self.chain()?;
         self.read(move |t| audit::page(t, &chain, number, most)).await
+    }
+
+    /// Has this gateway bring lines of the trail to a receiver, until then, unless another does or there are none.
+    pub async fn hold_webhook(
+        &self,
+        name: String,
+        holder: String,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Progress>, StoreError> {
+        let asked = name.clone();
+        if !self.read(move |t| webhook::is_waiting(t, &asked)).await? {
+            return Ok(None);
+        }
+        self.write(move |t| webhook::hold(t, &name, &holder, now, until)).await
+    }
+
+    /// Notes how far a receiver has the trail; false when another gateway brings it by now.
+    pub async fn note_webhook(
+        &self,
+        name: String,
+        holder: String,
+        delivery: Progress,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(move |t| webhook::note(t, &name, &holder, &delivery, until)).await
     }
 
     /// Forgets some lines of the audit trail that were written before a moment, and writes that down. How many went.

@@ -27,7 +27,8 @@ pub struct Reloaded {
 
 /// What cannot be changed while the gateway runs: sockets, threads, counted places, the store and what is read from it,
 /// and the log. Keys, or sections of them.
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 13] = [
+    "audit",
     "log",
     "observe",
     "server.drain_timeout",
@@ -81,6 +82,7 @@ fn with_what_is_fixed(mut settings: Settings, running: &Settings) -> Settings {
     server.state_directory.clone_from(&kept.state_directory);
     server.workers = kept.workers;
     settings.log = running.log.clone();
+    settings.audit = running.audit.clone();
     settings.observe = running.observe;
     settings.session = running.session;
     settings.store = running.store.clone();

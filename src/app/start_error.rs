@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::access::keys::KeysError;
+use crate::audit::webhook::WebhookError;
 use crate::crypto::MasterKeyError;
 use crate::server::passed::PassedError;
 use crate::store::{OpenError, StoreError};
@@ -31,6 +32,9 @@ pub enum StartError {
         "the signing keys in the store do not open with {0}; put the key that belongs to this store in its place"
     )]
     Sealed(String),
+    /// Nobody can be told of what happens.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The pages cannot be used.
     #[error("templates: {0}")]
     Pages(String),

@@ -79,7 +79,7 @@ fn tail(about: About, lines: usize, config: &Config, json: bool) -> Result<(), F
     let work = Work::open(&config.config)?;
     let recorded = work.wait(work.store().audit(about, lines))?;
     if json {
-        return output::json(&recorded.iter().map(story::event_as_json).collect());
+        return output::json(&recorded.iter().map(crate::audit::json::line).collect());
     }
     let rows: Vec<_> = recorded
         .into_iter()

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use serde_json::Value;
 
 use super::Failure;
-use crate::domain::time::Timestamp;
+pub(super) use crate::audit::json::moment;
 
 /// Standard output.
 pub(super) fn stdout() -> io::StdoutLock<'static> {
@@ -40,12 +40,6 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
     };
     print(headings)?;
     rows.iter().try_for_each(|row| print(row.each_ref().map(String::as_str)))
-}
-
-/// A moment as ISO 8601 in UTC.
-pub(super) fn moment(at: Timestamp) -> String {
-    jiff::Timestamp::from_second(at.unix())
-        .map_or_else(|_| at.unix().to_string(), |moment| moment.to_string())
 }
 
 /// Bytes as hexadecimal digits.

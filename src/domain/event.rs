@@ -65,6 +65,37 @@ pub enum What {
 }
 
 impl What {
+    /// All words of [`What::as_str`].
+    pub const WORDS: [&'static str; 27] = [
+        "challenge_started",
+        "code_resent",
+        "code_sent",
+        "send_failed",
+        "wrong_code",
+        "check_failed",
+        "input_refused",
+        "limit_reached",
+        "guard_tripped",
+        "sending_reopened",
+        "number_refused",
+        "session_opened",
+        "session_ended",
+        "user_changed",
+        "key_rotated",
+        "store_restored",
+        "store_moved",
+        "gateway_started",
+        "gateway_stopped",
+        "configuration_reloaded",
+        "configuration_refused",
+        "request_denied",
+        "peer_refused",
+        "audit_purged",
+        "break_glass_made",
+        "break_glass_used",
+        "break_glass_refused",
+    ];
+
     /// The word for it in the store and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -3,6 +3,8 @@
 //! Lines are numbered and sealed here (`domain/chain`). Whoever writes holds the chain until its transaction is committed:
 //! it is taken last, just before the lines are written.
 
+use std::time::Duration;
+
 use super::sql::{Lock, Row, Transaction, Value, values};
 use crate::crypto::ChainKey;
 use crate::domain::chain::{BROKEN, Hash, Head, Line, TEXTS};
@@ -15,6 +17,8 @@ use crate::store::{About, Page, Recorded, RecordedMessage, Sealed, StoreError};
 const ROWS: usize = 500;
 /// Lines of one purge.
 const PURGED: usize = 1_000;
+/// A webhook that did not take a line for so long does not get it any more.
+pub const GIVEN_UP_AFTER: Duration = Duration::from_secs(86_400);
 
 /// The head as it stands in the store, whoever wrote it.
 #[derive(Clone, Debug)]
@@ -211,7 +215,13 @@ pub(super) fn purge(
         let (number, at): (i64, Timestamp) = (row.get("number")?, row.get("at")?);
         Ok((number, at, row.get::<String>("what")?, row.get::<Option<Vec<u8>>>("hash")?))
     })?;
-    let Some(last) = oldest.iter().rposition(|(_, at, _, _)| *at < before) else { return Ok(0) };
+    // What a webhook still waits for stays until it is given up.
+    let delivered =
+        t.one("SELECT min(delivered) AS delivered FROM webhook", values![], |row| row.get("delivered"))?;
+    let delivered: i64 = delivered.flatten().unwrap_or(i64::MAX);
+    let is_waited_for = |number: i64, at: Timestamp| number > delivered && at >= now - GIVEN_UP_AFTER;
+    let free = oldest.iter().take_while(|(number, at, _, _)| !is_waited_for(*number, *at)).count();
+    let Some(last) = oldest[..free].iter().rposition(|(_, at, _, _)| *at < before) else { return Ok(0) };
     let gone = &oldest[..=last];
     let (first, last) = (gone[0].0, gone[last].0);
     t.execute("DELETE FROM audit WHERE number <= ?", values![last])?;

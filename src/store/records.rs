@@ -314,6 +314,27 @@ pub struct Page {
     pub lines: Vec<Sealed>,
 }
 
+/// How far a receiver has the audit trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The last line it took, or that it does not get.
+    pub delivered: i64,
+    /// Since when it takes none.
+    pub failing_since: Option<Timestamp>,
+    /// How often it did not take the next one.
+    pub tries: u32,
+    /// When that is tried again.
+    pub due_at: Timestamp,
+}
+
+impl Progress {
+    /// The same of one that takes lines.
+    #[must_use]
+    pub const fn clean(self) -> Self {
+        Self { failing_since: None, tries: 0, due_at: Timestamp::from_unix(0), ..self }
+    }
+}
+
 /// A backup to be put in the place of a store.
 pub struct Restoring<'a> {
     /// The backup.

@@ -66,4 +66,5 @@ mod tls;
 mod twilio;
 mod upstreams;
 mod vonage;
+mod webhook;
 mod websocket;

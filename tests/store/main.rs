@@ -28,3 +28,4 @@ mod sessions;
 mod starts;
 mod troubles;
 mod users;
+mod webhook;

@@ -1,8 +1,8 @@
 //! `vestibule audit export`
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::story::event_as_json;
+use crate::audit::json;
 use crate::cli::state::Work;
 use crate::cli::{Common, Failure, output};
 use crate::store::Sealed;
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn as_json(sealed: &Sealed) -> Value {
-    let mut value = event_as_json(&sealed.recorded);
-    value["seal"] = json!(sealed.hash.as_deref().map(output::hexadecimal));
+    let mut value = json::line(&sealed.recorded);
+    value["seal"] = sealed.hash.as_deref().map(output::hexadecimal).into();
     value
 }

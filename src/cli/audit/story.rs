@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::audit::json::line as event_as_json;
 use crate::cli::output::{self, moment};
 use crate::cli::state::Work;
 use crate::cli::{Common, Failure};
@@ -155,21 +156,6 @@ fn as_json(reference: Reference, events: &[Recorded], challenges: &[Challenge], 
         "number": recipient(events),
         "events": events.iter().map(event_as_json).collect::<Vec<_>>(),
         "challenges": challenges.iter().map(|challenge| challenge_as_json(challenge, now)).collect::<Vec<_>>(),
-    })
-}
-
-/// A line of the trail, as `tail` and `show` print it.
-pub(super) fn event_as_json(event: &Recorded) -> Value {
-    let call = |call: &RecordedMessage| {
-        json!({
-            "provider": call.provider, "channel": call.channel, "provider_id": call.handle,
-            "number": call.recipient, "result": call.outcome,
-        })
-    };
-    json!({
-        "number": event.number, "at": moment(event.at), "event": event.what, "reference": event.reference,
-        "user": event.user, "client": event.client, "detail": event.detail,
-        "call": event.message.as_ref().map(call),
     })
 }
 

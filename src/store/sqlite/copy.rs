@@ -339,6 +339,8 @@ const SPENT_SINCE: &str = "
         ON CONFLICT (key) DO UPDATE SET count = max(count, excluded.count);
     INSERT INTO main.closure SELECT * FROM present.closure WHERE TRUE
         ON CONFLICT (guard) DO UPDATE SET until = max(until, excluded.until);
+    INSERT INTO main.webhook SELECT * FROM present.webhook WHERE TRUE
+        ON CONFLICT (name) DO UPDATE SET delivered = max(delivered, excluded.delivered);
     INSERT INTO main.orphan SELECT * FROM present.orphan WHERE TRUE ON CONFLICT DO NOTHING;
     UPDATE last_change SET number = max(number, (SELECT number FROM present.last_change));
     UPDATE main.sqlite_sequence SET seq = max(seq, coalesce((SELECT seq FROM present.sqlite_sequence p

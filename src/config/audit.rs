@@ -1,0 +1,77 @@
+//! `[audit]`: who is told of each line of the audit trail.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::reader::Section;
+use super::secret;
+use crate::domain::event::What;
+
+/// `[audit]`
+#[derive(Clone, Debug, Default)]
+pub struct Audit {
+    /// Who is told of each line.
+    pub webhook: Option<Webhook>,
+}
+
+/// Who is told, and how they know that it is us.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Where lines go.
+    pub url: Url,
+    /// What they are signed with.
+    pub secret: SecretString,
+    /// Which lines go, by their words; empty means all.
+    pub events: Vec<String>,
+    /// PEM with the authorities to trust instead of the system's.
+    pub authorities: Option<PathBuf>,
+}
+
+/// The word of an event.
+struct Word(String);
+
+impl std::str::FromStr for Word {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = What::WORDS.contains(&text);
+        let wrong = || format!("no event; write some of {}", What::WORDS.join(", "));
+        if known { Ok(Self(text.to_owned())) } else { Err(wrong()) }
+    }
+}
+
+pub(super) fn audit(section: &Section<'_>) -> Audit {
+    let url = section.value("webhook", |value| receiver(value.as_str().unwrap_or_default()));
+    let secret = secret::secret(section, "webhook_secret");
+    let events = section.list("webhook_events").into_iter().map(|Word(word)| word).collect();
+    let authorities = section.text("webhook_ca");
+    if section.has("webhook") {
+        if !section.has("webhook_secret") {
+            section.problem("webhook_secret", "lines are signed; name a secret that the receiver has, too");
+        }
+    } else {
+        for key in ["webhook_secret", "webhook_events", "webhook_ca"] {
+            if section.has(key) {
+                section.problem(key, "nobody is told; write webhook = \"https://…\", or remove this key");
+            }
+        }
+    }
+    section.finish();
+    let webhook = url.zip(secret).map(|(url, secret)| Webhook { url, secret, events, authorities });
+    Audit { webhook }
+}
+
+fn receiver(text: &str) -> Result<Url, String> {
+    let wrong = || "not an address; write it like \"https://alerts.example.com/vestibule\"".to_owned();
+    let url: Url = text.parse().map_err(|_| wrong())?;
+    let fits = matches!(url.scheme(), "https" | "http") && url.has_host();
+    if !fits {
+        return Err(wrong());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a secret in plain; lines are signed with webhook_secret instead".to_owned());
+    }
+    Ok(url)
+}
