@@ -157,13 +157,13 @@ fn read(document: &Document<'_>) -> Option<Settings> {
     let host = server.as_ref().map(|server| server.public_url.host.clone());
     let state_directory = server.as_ref().map(|server| server.state_directory.clone()).unwrap_or_default();
     let providers = provider::providers(&top);
+    let session = sections::session(&top.section("session"));
     let settings = (
-        route::routes(&top, server.as_ref()),
+        route::routes(&top, server.as_ref(), session.as_ref()),
         forward_auth::forward_auth(&top.section("forward_auth")),
         lookup::lookup(&top.section("lookup")),
         spend::spend(&top.section("spend")),
         sections::challenge(&top.section("challenge"), host.as_deref(), providers.as_deref()),
-        sections::session(&top.section("session")),
         sections::limits(&top.section("limits")),
         store::store(&top.section("store"), &state_directory),
         audit::audit(&top.section("audit")),
@@ -171,8 +171,7 @@ fn read(document: &Document<'_>) -> Option<Settings> {
         sections::log(&top.section("log")),
     );
     top.finish();
-    let (routes, forward_auth, lookup, spend, challenge, session, limits, store, audit, observe, log) =
-        settings;
+    let (routes, forward_auth, lookup, spend, challenge, limits, store, audit, observe, log) = settings;
     Some(Settings {
         server: server?,
         routes: routes?,

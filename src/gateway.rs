@@ -17,6 +17,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::Either;
 use hyper::body::Incoming;
@@ -283,12 +284,13 @@ impl Front {
                     connection: peer.connection.clone(),
                 };
                 let route = permit.route();
+                let grace = permit.outage_grace();
                 fate.is(Outcome::Forwarded);
                 if let Some(proved) = permit.session().filter(|_| self.access_log.is_some()) {
                     fate.is_of(proved.user());
                 }
                 let answer = self.proxy.forward(permit, request, arrival).await;
-                answer.map_err(|error| self.or_cut_off(self.proxy.no_answer(route, error).into()))
+                answer.map_err(|error| self.or_cut_off(self.proxy.no_answer(route, error).into(), grace))
             }
             Decision::Pass(..) => {
                 tracing::debug!("this route has no upstream: the proxy that asks must send its requests on");
@@ -320,8 +322,17 @@ impl Front {
             Err(_) if ruling.is_open() => Err(Cause::NoSession),
             session => session?,
         };
+        let session = match session {
+            Ok(proved) if !proved.session().is_believed(ruling.outage_grace()) => {
+                if !ruling.is_open() {
+                    return Err(Refusal::SessionUnconfirmed);
+                }
+                Err(Cause::NoSession)
+            }
+            session => session,
+        };
         let decision = ruling.decide(session, now);
-        if matches!(decision, Decision::Challenge(_)) && self.office.is_cut_off() {
+        if matches!(decision, Decision::Challenge(_)) && self.office.is_cut_off(ruling.outage_grace()) {
             return Err(Refusal::StoreUnavailable);
         }
         // A stranger has nothing that another site's page could use.
@@ -332,8 +343,8 @@ impl Front {
     }
 
     /// What ended while it was under way did not end for good.
-    fn or_cut_off(&self, refusal: Refusal) -> Refusal {
-        if refusal == Refusal::SessionEnded && self.office.is_cut_off() {
+    fn or_cut_off(&self, refusal: Refusal, grace: Option<Duration>) -> Refusal {
+        if refusal == Refusal::SessionEnded && self.office.is_cut_off(grace) {
             return Refusal::SessionUnconfirmed;
         }
         refusal

@@ -276,7 +276,8 @@ impl Proxy {
         let switch = upgrade::wanted(&mut request);
         let connection = arrival.connection.clone();
         let typed = (!route.own_addresses.is_empty()).then(|| (arrival.scheme, arrival.authority.clone()));
-        let standing = Standing::new(permit.session().map(Proved::session), &self.clock);
+        let standing =
+            Standing::new(permit.session().map(Proved::session), &self.clock, permit.outage_grace());
         let mut gate = None;
         if !request.body().is_end_stream() {
             gate = admit(&mut request, &route.upstreams)?;

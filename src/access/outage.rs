@@ -76,6 +76,12 @@ impl Outage {
         self.away.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing was heard for longer than this: what a route of its own grace looks at. One load while the store
+    /// answers.
+    pub fn is_beyond(&self, grace: Duration) -> bool {
+        self.is_away() && self.unheard_for() >= grace
+    }
+
     /// What is known of it, while it lasts.
     pub fn status(&self) -> Option<Away> {
         let since = self.lock().missed_since?;

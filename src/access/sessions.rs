@@ -134,6 +134,11 @@ impl LiveSession {
         self.end.load(Ordering::Acquire) != LIVE || self.common.outage.is_cut_off()
     }
 
+    /// Whether it is believed where sessions are believed for so long while the store is away.
+    pub fn is_believed(&self, grace: Option<Duration>) -> bool {
+        grace.is_none_or(|grace| !self.common.outage.is_beyond(grace))
+    }
+
     /// Whether it is over at `now`. One that is idle as far as is known here is not, yet: its record is asked for, and
     /// ends it soon if it says the same.
     pub fn is_over(&self, now: Timestamp) -> bool {

@@ -1,14 +1,15 @@
 //! `[[route]]`: what lies behind.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::reader::{Section, boolean};
 use super::rule;
-use super::sections::Server;
+use super::sections::{Server, Session};
 use super::upstream::{self, Upstreams};
-use super::values::one_of;
+use super::values::{duration_or_none, one_of};
 use crate::domain::policy::{EncodedSlashes, Rule};
 use crate::message::rewrite::Origin;
 use crate::message::{authority, identity, trailers};
@@ -24,6 +25,8 @@ pub struct Route {
     pub upstreams: Upstreams,
     /// What is asked where; the first rule that matches decides.
     pub rules: Vec<Rule>,
+    /// How long sessions are believed here while the store is away, where that is shorter than elsewhere.
+    pub outage_grace: Option<Duration>,
     /// What `%2F` in a path is to the application.
     pub encoded_slashes: EncodedSlashes,
     /// Fields that carry the user's name, beside `X-Forwarded-User`.
@@ -99,7 +102,11 @@ impl FromStr for Prefix {
     }
 }
 
-pub(super) fn routes(top: &Section<'_>, server: Option<&Server>) -> Option<Vec<Route>> {
+pub(super) fn routes(
+    top: &Section<'_>,
+    server: Option<&Server>,
+    session: Option<&Session>,
+) -> Option<Vec<Route>> {
     let sections = top.sections("route");
     if sections.is_empty() {
         top.problem("route", "nothing to protect; add a [[route]] section with an upstream");
@@ -110,6 +117,14 @@ pub(super) fn routes(top: &Section<'_>, server: Option<&Server>) -> Option<Vec<R
     let mut routes: Vec<Route> = Vec::new();
     for section in &sections {
         let route = route(section, server, forwards_all);
+        if let (Some(route), Some(session)) = (&route, session)
+            && route.outage_grace.is_some_and(|grace| grace > session.outage_grace)
+        {
+            section.problem(
+                "outage_grace",
+                "longer than session.outage_grace, after which no session is believed anywhere",
+            );
+        }
         section.finish();
         let Some(route) = route else { continue };
         if routes.iter().any(|other| other.host == route.host && other.path == route.path) {
@@ -143,6 +158,9 @@ fn route(section: &Section<'_>, server: Option<&Server>, forwards: bool) -> Opti
         upstreams: upstreams?,
         rules: rule::rules(section, &path),
         path,
+        outage_grace: section
+            .has("outage_grace")
+            .then(|| duration_or_none(section, "outage_grace", Duration::ZERO)),
         encoded_slashes: one_of(
             section,
             "encoded_slashes",

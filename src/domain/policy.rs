@@ -32,6 +32,8 @@ pub struct RouteMatch {
     pub rules: Vec<Rule>,
     /// What `%2F` in a path is.
     pub encoded_slashes: EncodedSlashes,
+    /// How long sessions are believed here while the store is away, where that is shorter than elsewhere.
+    pub outage_grace: Option<Duration>,
     /// Whether we send its requests on; else another proxy does, and asks us.
     pub forwards: bool,
 }
@@ -72,10 +74,16 @@ pub enum Reason {
 #[derive(Debug)]
 pub struct Permit<S> {
     route: RouteId,
+    outage_grace: Option<Duration>,
     session: Option<S>,
 }
 
 impl<S> Permit<S> {
+    /// How long its session is believed while the store is away, where that is shorter than elsewhere.
+    pub const fn outage_grace(&self) -> Option<Duration> {
+        self.outage_grace
+    }
+
     /// The route that was decided on.
     pub const fn route(&self) -> RouteId {
         self.route
@@ -124,10 +132,16 @@ pub struct Ruling {
     route: Option<RouteId>,
     rule: Option<usize>,
     access: Access,
+    outage_grace: Option<Duration>,
     forwards: bool,
 }
 
 impl Ruling {
+    /// How long sessions are believed here while the store is away, where that is shorter than elsewhere.
+    pub const fn outage_grace(&self) -> Option<Duration> {
+        self.outage_grace
+    }
+
     /// The route.
     pub const fn route(&self) -> Option<RouteId> {
         self.route
@@ -162,7 +176,9 @@ impl Ruling {
             }
         };
         match self.route {
-            Some(route) if self.forwards => Decision::Forward(Permit { route, session }),
+            Some(route) if self.forwards => {
+                Decision::Forward(Permit { route, outage_grace: self.outage_grace, session })
+            }
             Some(route) => Decision::Pass(route, session),
             None => Decision::Deny(Reason::NoRoute),
         }
@@ -243,11 +259,17 @@ impl HostPolicy {
 
     fn read(&self, asked: &Asked<'_>, path: &[u8]) -> Ruling {
         let Some((route, id)) = self.routes.iter().find(|(route, _)| starts_at(path, &route.path)) else {
-            return Ruling { route: None, rule: None, access: Access::default(), forwards: false };
+            return Ruling {
+                route: None,
+                rule: None,
+                access: Access::default(),
+                outage_grace: None,
+                forwards: false,
+            };
         };
         let rule = route.rules.iter().position(|rule| rule.matches(asked, path));
         let access = rule.map_or_else(Access::default, |place| route.rules[place].access);
-        Ruling { route: Some(*id), rule, access, forwards: route.forwards }
+        Ruling { route: Some(*id), rule, access, outage_grace: route.outage_grace, forwards: route.forwards }
     }
 }
 

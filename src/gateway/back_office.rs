@@ -87,9 +87,11 @@ impl BackOffice {
         Ok(found.map_err(|end| end.map_or(Cause::NoSession, Cause::SessionEnded)))
     }
 
-    /// Whether the store has been away for longer than sessions in memory are believed.
-    pub(super) fn is_cut_off(&self) -> bool {
-        self.sessions.outage().is_cut_off()
+    /// Whether the store has been away for longer than sessions in memory are believed, on a route of its own grace or
+    /// anywhere.
+    pub(super) fn is_cut_off(&self, grace: Option<Duration>) -> bool {
+        let outage = self.sessions.outage();
+        outage.is_cut_off() || grace.is_some_and(|grace| outage.is_beyond(grace))
     }
 
     async fn ask<T: Send + 'static>(

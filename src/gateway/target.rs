@@ -46,6 +46,7 @@ pub fn policy(settings: &Settings) -> Policy {
         path: route.path.clone(),
         rules: route.rules.clone(),
         encoded_slashes: route.encoded_slashes,
+        outage_grace: route.outage_grace,
         forwards: !route.upstreams.list.is_empty(),
     };
     Policy::new(settings.routes.iter().map(parts))

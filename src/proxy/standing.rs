@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::access::sessions::{LiveSession, Unusable};
 use crate::clock::Clock;
@@ -13,7 +14,8 @@ use crate::domain::user::UserName;
 pub(super) enum Standing {
     /// A session, and the clock its timeouts are read on: this thread's own hold of it, since a count that all threads
     /// share would be written by each request.
-    Session(Arc<LiveSession>, Rc<Arc<dyn Clock>>),
+    /// With it how long it is believed here while the store is away, where that is shorter than elsewhere.
+    Session(Arc<LiveSession>, Rc<Arc<dyn Clock>>, Option<Duration>),
     /// Nobody's, and nothing ends it.
     Open,
 }
@@ -21,21 +23,25 @@ pub(super) enum Standing {
 impl fmt::Debug for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Session(session, _) => f.debug_tuple("Session").field(session).finish(),
+            Self::Session(session, ..) => f.debug_tuple("Session").field(session).finish(),
             Self::Open => f.write_str("Open"),
         }
     }
 }
 
 impl Standing {
-    pub(super) fn new(session: Option<&Arc<LiveSession>>, clock: &Rc<Arc<dyn Clock>>) -> Self {
-        session.map_or(Self::Open, |session| Self::Session(session.clone(), clock.clone()))
+    pub(super) fn new(
+        session: Option<&Arc<LiveSession>>,
+        clock: &Rc<Arc<dyn Clock>>,
+        grace: Option<Duration>,
+    ) -> Self {
+        session.map_or(Self::Open, |session| Self::Session(session.clone(), clock.clone(), grace))
     }
 
     /// Whether somebody ended it; timeouts are not looked at.
     pub(super) fn has_ended(&self) -> bool {
         match self {
-            Self::Session(session, _) => session.has_ended(),
+            Self::Session(session, _, grace) => session.has_ended() || !session.is_believed(*grace),
             Self::Open => false,
         }
     }
@@ -43,7 +49,9 @@ impl Standing {
     /// Whether it is over, by its timeouts too.
     pub(super) fn is_over(&self) -> bool {
         match self {
-            Self::Session(session, clock) => session.is_over(clock.now()),
+            Self::Session(session, clock, grace) => {
+                session.is_over(clock.now()) || !session.is_believed(*grace)
+            }
             Self::Open => false,
         }
     }
@@ -51,7 +59,7 @@ impl Standing {
     /// Whose session it is.
     pub(super) fn user(&self) -> Option<&UserName> {
         match self {
-            Self::Session(session, _) => Some(session.user()),
+            Self::Session(session, ..) => Some(session.user()),
             Self::Open => None,
         }
     }
@@ -59,7 +67,7 @@ impl Standing {
     /// Uses it, unless it is over.
     pub(super) fn touch(&self) -> Result<(), Unusable> {
         match self {
-            Self::Session(session, clock) => session.touch(clock.now()),
+            Self::Session(session, clock, _) => session.touch(clock.now()),
             Self::Open => Ok(()),
         }
     }
@@ -67,8 +75,22 @@ impl Standing {
     /// Returns when it is over.
     pub(super) async fn over(&self) {
         match self {
-            Self::Session(session, clock) => session.over(&***clock).await,
+            Self::Session(session, clock, None) => session.over(&***clock).await,
+            Self::Session(session, clock, grace) => tokio::select! {
+                () = session.over(&***clock) => {}
+                () = unbelieved(session, *grace) => {}
+            },
             Self::Open => std::future::pending().await,
         }
     }
 }
+
+/// Returns when a session is not believed here any more.
+async fn unbelieved(session: &LiveSession, grace: Option<Duration>) {
+    while session.is_believed(grace) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Whether a grace of a route's own is over is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(500);

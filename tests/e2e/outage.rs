@@ -234,6 +234,51 @@ async fn after_the_grace_nothing_passes_and_the_same_session_goes_on_when_the_st
     assert_eq!((told(&log, AWAY), told(&log, "the grace is over"), told(&log, BACK)), (1, 1, 1), "{log}");
 }
 
+/// A route where nobody goes on while the store is away, beside one where everybody does.
+#[tokio::test]
+async fn a_route_may_believe_sessions_for_a_shorter_time_than_others() {
+    let live = Manual::start().await;
+    let mut scene = Scene::start(&format!(
+        "[[route]]\npath = \"/live\"\nupstream = [\"http://{}\"]\noutage_grace = \"0s\"\n\
+         [[route.rule]]\npaths = [\"/live/public\"]\naccess = \"allow\"\n",
+        live.address
+    ))
+    .await;
+    let alice = scene.signed_in(ALICE).await;
+    let ((mut client, mut upstream), (mut stream, mut events)) = under_way(&scene, &alice, &live).await;
+    client.send("up").await;
+    upstream.until("up").await;
+    goes_away(&mut scene.gateway, &scene.house).await;
+    // What is under way there ends, though the session is believed elsewhere.
+    client.end().await;
+    upstream.end().await;
+    let ended = tokio::time::timeout(crate::common::PATIENCE, stream.chunk()).await.expect("it ends");
+    assert!(ended.is_err(), "{ended:?}");
+    events.end().await;
+    alice.go("/live").await.expect(503, "Your session cannot be confirmed at the moment");
+    scene.browser().go("/live").await.expect(503, "Signing in is not possible at the moment");
+    assert!(alice.is_in().await, "elsewhere the grace holds");
+    let (open, answered) = tokio::join!(alice.go("/live/public"), async {
+        let (mut upstream, head) = live.request().await;
+        upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
+        head
+    });
+    assert_eq!(open.text, "hello", "what everybody may see");
+    assert!(!answered.to_lowercase().contains("x-forwarded-user"), "as nobody: {answered}");
+    comes_back(&mut scene.gateway, &scene.house).await;
+    assert_ne!(alice.fetch_status_of_live(&live).await, 503);
+}
+
+impl Browser {
+    async fn fetch_status_of_live(&self, live: &Manual) -> u16 {
+        let (answer, ()) = tokio::join!(self.go("/live"), async {
+            let (mut upstream, _) = live.request().await;
+            upstream.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        });
+        answer.status.as_u16()
+    }
+}
+
 #[tokio::test]
 async fn without_a_grace_nothing_passes_at_once() {
     let mut scene = Scene::start("[session]\noutage_grace = \"0s\"\n").await;

@@ -10,7 +10,14 @@ const NOW: Timestamp = Timestamp::from_unix(1_000);
 
 fn route(host: &str, path: &str, rules: Vec<Rule>) -> RouteMatch {
     let encoded_slashes = EncodedSlashes::Unknown;
-    RouteMatch { host: host.to_owned(), path: path.to_owned(), rules, encoded_slashes, forwards: true }
+    RouteMatch {
+        host: host.to_owned(),
+        path: path.to_owned(),
+        rules,
+        encoded_slashes,
+        outage_grace: None,
+        forwards: true,
+    }
 }
 
 fn rule(paths: &[&str], access: Access) -> Rule {
