@@ -40,6 +40,7 @@ use self::signals::Signals;
 use crate::access::keys::KeysError;
 use crate::audit::webhook::Webhook;
 use crate::config::Settings;
+use crate::domain::event::What;
 use crate::pages::Desk;
 use crate::server::addresses::Addresses;
 use crate::server::front::Drain;
@@ -138,6 +139,8 @@ impl Gateway {
             clock: foundation.clock.clone(),
             known_change,
         };
+        // Its sockets are its own by now, and nothing else goes on yet.
+        back_office.block_on(foundation.note(What::GatewayStarted, VERSION.to_owned()));
         keep_house(back_office.handle(), household, settings);
         if let Some(webhook) = settings.audit.webhook.clone() {
             let webhook = Webhook::new(webhook, foundation.store.clone(), foundation.clock.clone())?;
@@ -225,7 +228,9 @@ impl Gateway {
                 Err(_) => tracing::error!("a thread of the front panicked"),
             }
         }
+        let ended = if how == Drain::HandsOver { "another process serves" } else { "as it was told to" };
         let write_down = async {
+            self.foundation.note(What::GatewayStopped, ended.to_owned()).await;
             self.foundation.sessions.catch_up().await?;
             self.foundation.audit.catch_up().await
         };
@@ -242,6 +247,9 @@ impl Gateway {
         self.back_office.shutdown_timeout(Duration::from_secs(5));
     }
 }
+
+/// What the audit trail says of a start.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"));
 
 /// A thread that checks upstreams until the gateway stops; which ones changes with the configuration.
 fn check_upstreams(

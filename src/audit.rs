@@ -65,7 +65,8 @@ impl Audit {
     /// An administrator made an emergency code by a command, which has written it down.
     pub fn hears_of_emergency_code(&self, reference: Reference) {
         let what = What::BreakGlassMade;
-        tracing::error!(%reference, "{}: run vestibule audit show {reference}", what.as_str());
+        let event = what.as_str();
+        tracing::error!(event, %reference, "{event}: run vestibule audit show {reference}");
         self.metrics.count_event(what);
     }
 
@@ -127,14 +128,14 @@ fn log(event: &Event) {
     let (what, client, detail) = (event.what.as_str(), &event.client, &event.detail);
     match event.what {
         What::BreakGlassMade | What::BreakGlassUsed => {
-            tracing::error!(%reference, user, client, handle, detail, "{what}: somebody goes around the phone");
+            tracing::error!(event = what, %reference, user, client, handle, detail, "{what}: somebody goes around the phone");
         }
         What::SendFailed
         | What::CheckFailed
         | What::GuardTripped(_)
         | What::ConfigurationRefused
         | What::BreakGlassRefused => {
-            tracing::warn!(%reference, user, client, handle, detail, "{what}");
+            tracing::warn!(event = what, %reference, user, client, handle, detail, "{what}");
         }
         What::ChallengeStarted
         | What::CodeResent
@@ -155,7 +156,9 @@ fn log(event: &Event) {
         | What::ConfigurationReloaded
         | What::RequestDenied
         | What::PeerRefused
-        | What::AuditPurged => tracing::info!(%reference, user, client, handle, detail, "{what}"),
+        | What::AuditPurged => {
+            tracing::info!(event = what, %reference, user, client, handle, detail, "{what}")
+        }
     }
 }
 

@@ -32,6 +32,7 @@ use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::crypto;
+use crate::domain::event::What;
 use crate::domain::policy::{Cause, Decision, Policy, Ruling};
 use crate::domain::time::Timestamp;
 use crate::message::certificate_names::CertificateNames;
@@ -253,11 +254,12 @@ impl Front {
             return Ok(Box::pin(self.vouch(forward_auth, *request)).await.map(Either::Right));
         }
         let target = target::read(&self.site.policy, &request)
-            .map_err(|refusal| reply::noted(refusal, &request, peer.address))?;
+            .map_err(|refusal| self.noted(refusal, &request, peer.address))?;
         if peer.went_astray(&target) {
-            return Err(reply::noted(Refusal::UnknownHost, &request, peer.address));
+            return Err(self.noted(Refusal::UnknownHost, &request, peer.address));
         }
         if target.is_ours {
+            self.note_strange_proxy(&request, peer);
             let session = match self.session(request.headers(), self.site.clock.now()).await {
                 // It has its own words for that, or needs nobody.
                 Err(Refusal::SessionUnconfirmed) if !pages::needs_session(request.uri().path()) => {
@@ -271,11 +273,11 @@ impl Front {
         }
         let way = self.way(&request, peer);
         let ruling = target.ruling(&request, way.client);
-        let ruling = ruling.map_err(|refusal| reply::noted(refusal, &request, way.client))?;
+        let ruling = ruling.map_err(|refusal| self.noted(refusal, &request, way.client))?;
         fate.ruled(&ruling);
         fate.came_from(way.client);
         let decision = self.decide(&request, &target, ruling).await;
-        match decision.map_err(|refusal| reply::noted(refusal, &request, way.client))? {
+        match decision.map_err(|refusal| self.noted(refusal, &request, way.client))? {
             Decision::Forward(permit) => {
                 let arrival = Arrival {
                     chain: way.chain,
@@ -304,7 +306,7 @@ impl Front {
             }
             Decision::Deny(reason) => {
                 fate.is(Outcome::Denied);
-                Err(reply::noted(reason.into(), &request, way.client))
+                Err(self.noted(reason.into(), &request, way.client))
             }
         }
     }
@@ -340,6 +342,28 @@ impl Front {
             upgrade_comes_from_here(request.headers(), self.site.scheme, target)?;
         }
         Ok(decision)
+    }
+
+    /// Writes down which request is refused: in the log, and in the audit trail what somebody tried who may not.
+    fn noted<B>(&self, refusal: Refusal, request: &Request<B>, client: IpAddr) -> Refusal {
+        let refusal = reply::noted(refusal, request, client);
+        let why = if refusal == Refusal::Denied {
+            "a rule denies this"
+        } else if refusal == Refusal::CrossSite {
+            "from a page of another site"
+        } else {
+            return refusal;
+        };
+        self.office.note(What::RequestDenied, client, || named(why, request.method(), request.uri().path()));
+        refusal
+    }
+
+    /// Whoever asks where only a listed proxy may is answered like everybody, and written down.
+    fn note_strange_proxy<B>(&self, request: &Request<B>, peer: &Peer) {
+        if self.site.forward_auth.as_ref().is_some_and(|asks| asks.is_here(request)) {
+            let detail = || "not in forward_auth.peers".to_owned();
+            self.office.note(What::PeerRefused, peer.address, detail);
+        }
     }
 
     /// What ended while it was under way did not end for good.
@@ -389,7 +413,13 @@ impl Front {
             kind,
             session: session.map(|proved| proved.session().clone()),
         };
-        Ok(self.office.serve(visit).await?.map(Either::Right))
+        let (method, path) = (visit.method.clone(), visit.path.clone());
+        let reply = self.office.serve(visit).await;
+        if let Err(Refusal::CrossSite) = &reply {
+            let detail = || named("from a page of another site", &method, &path);
+            self.office.note(What::RequestDenied, client, detail);
+        }
+        Ok(reply?.map(Either::Right))
     }
 
     /// Which way the request came.
@@ -404,8 +434,15 @@ impl Front {
     /// Forgets sessions that are over, and closes connections that are idle.
     pub fn tidy(&self) {
         self.sessions.tidy(self.site.clock.now());
+        self.office.tidy();
         self.proxy.tidy();
     }
+}
+
+/// A refused request for the audit trail. Never the query: it may hold anything.
+fn named(why: &str, method: &hyper::Method, path: &str) -> String {
+    let path: String = path.chars().take(200).collect();
+    format!("{why}: {method} {path}")
 }
 
 /// A page of another site may not open a WebSocket with this person's session (RFC 6455 section 10.2).

@@ -19,6 +19,7 @@ use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Route, Settings};
 use crate::crypto::MasterKey;
+use crate::domain::event::{Event, What};
 use crate::domain::policy::Cause;
 use crate::gateway::{BackOffice, Generation, Site};
 use crate::message::kind::Kind;
@@ -55,6 +56,12 @@ impl fmt::Debug for Foundation {
 }
 
 impl Foundation {
+    /// Writes down what became of the gateway; where the store does not take it, later or in the log only.
+    pub(super) async fn note(&self, what: What, detail: String) {
+        let event = Event::of_gateway(self.clock.now(), what, String::new(), detail);
+        let _ = self.audit.record(event).await;
+    }
+
     pub(super) async fn lay(settings: &Settings, state: State) -> Result<Self, StartError> {
         let State { store, master } = state;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Gateway, StartError};
 use crate::config::{Difference, Loaded, Problems, Purpose, Settings};
+use crate::domain::event::What;
 
 /// Why a gateway stays with the configuration it has.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,15 @@ pub fn reload(gateway: &mut Gateway, running: &mut Loaded, file: &Path) -> Resul
     if reloaded.is_ok() {
         gateway.is_configured(running.outline.hash());
     }
+    let (what, detail) = match &reloaded {
+        Ok(Reloaded { changed, waiting }) => {
+            let (hash, changed, waiting) = (running.outline.hash(), changed.len(), waiting.len());
+            let detail = format!("{hash}: {changed} keys changed, {waiting} wait for the next start");
+            (What::ConfigurationReloaded, detail)
+        }
+        Err(error) => (What::ConfigurationRefused, error.to_string().chars().take(500).collect()),
+    };
+    gateway.back_office.block_on(gateway.foundation.note(what, detail));
     reloaded
 }
 

@@ -222,6 +222,8 @@ pub enum LogFormat {
     Text,
     /// One object a line.
     Json,
+    /// The journal's own way: each value is a field, by which `journalctl` finds it.
+    Journald,
 }
 
 pub(super) fn server(section: &Section<'_>) -> Option<Server> {
@@ -400,7 +402,7 @@ pub(super) fn log(section: &Section<'_>) -> Option<Log> {
     let format = one_of(
         section,
         "format",
-        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        &[("text", LogFormat::Text), ("json", LogFormat::Json), ("journald", LogFormat::Journald)],
         Some(LogFormat::Text),
     );
     let level = one_of(

@@ -149,6 +149,13 @@ pub struct Event {
     pub message: Option<Message>,
 }
 
+impl Event {
+    /// Something that concerns no user and no challenge.
+    pub fn of_gateway(at: Timestamp, what: What, client: String, detail: String) -> Self {
+        Self { at, what, reference: None, user: None, client, detail, message: None }
+    }
+}
+
 /// One call to a provider about one code.
 #[derive(Clone, Debug)]
 pub struct Message {

@@ -1,5 +1,6 @@
 //! The way from a thread of the front to the back office: by message, bounded, and always answered.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use hyper::body::{Bytes, Incoming};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use crate::access::addresses::Addresses;
 use crate::access::keys::Keys;
 use crate::access::sessions::{LiveSession, Sessions};
 use crate::api;
+use crate::domain::event::{Event, What};
+use crate::domain::limits::Rate;
 use crate::domain::policy::Cause;
 use crate::domain::session::SessionEnd;
 use crate::domain::time::Timestamp;
@@ -29,8 +33,15 @@ pub struct BackOffice {
     keys: Arc<Keys>,
     visits: Arc<Semaphore>,
     look_ups: Arc<Semaphore>,
+    notes: Arc<Semaphore>,
+    /// How often something of an address is written down.
+    noted: Arc<Addresses>,
 }
 
+/// Lines of the audit trail under way at once; what comes then is in the log only.
+const NOTES: usize = 64;
+/// Of what an address may not do one line a minute is written down.
+const NOTED: Rate = Rate::new(1, Duration::from_secs(60));
 /// Visits under way at once; who comes then is told to come back.
 const VISITS: usize = 1_024;
 /// Look-ups of sessions under way at once; strangers on our pages cannot take these places.
@@ -43,7 +54,16 @@ impl BackOffice {
     pub fn new(runtime: Handle, desk: Arc<Desk>, keys: Arc<Keys>) -> Self {
         let sessions = desk.sessions.clone();
         let (visits, look_ups) = (Semaphore::new(VISITS), Semaphore::new(LOOK_UPS));
-        Self { runtime, desk, sessions, keys, visits: Arc::new(visits), look_ups: Arc::new(look_ups) }
+        Self {
+            runtime,
+            desk,
+            sessions,
+            keys,
+            visits: Arc::new(visits),
+            look_ups: Arc::new(look_ups),
+            notes: Arc::new(Semaphore::new(NOTES)),
+            noted: Arc::new(Addresses::new(NOTED)),
+        }
     }
 
     /// The same with another desk: who is there keeps their place.
@@ -92,6 +112,26 @@ impl BackOffice {
     pub(super) fn is_cut_off(&self, grace: Option<Duration>) -> bool {
         let outage = self.sessions.outage();
         outage.is_cut_off() || grace.is_some_and(|grace| outage.is_beyond(grace))
+    }
+
+    /// Writes down what somebody tried who may not. Nobody waits for it.
+    pub(super) fn note(&self, what: What, client: IpAddr, detail: impl FnOnce() -> String) {
+        let Ok(place) = self.notes.clone().try_acquire_owned() else { return };
+        if self.noted.spend(client).is_err() {
+            return;
+        }
+        let event = Event::of_gateway(self.desk.clock.now(), what, client.to_string(), detail());
+        let audit = self.desk.audit.clone();
+        self.runtime.spawn(async move {
+            let _place = place;
+            // What cannot be written now is written later.
+            let _ = audit.record(event).await;
+        });
+    }
+
+    /// Forgets addresses of which something may be written down again.
+    pub(super) fn tidy(&self) {
+        self.noted.tidy();
     }
 
     async fn ask<T: Send + 'static>(

@@ -79,21 +79,28 @@ impl ForwardAuth {
 
     /// Whether this is the question of a proxy that may ask. For everybody else there is nothing at this address.
     pub(super) fn is_asked<B>(&self, request: &Request<B>, peer: &Peer) -> bool {
-        let Some(rest) = request.uri().path().strip_prefix(ADDRESS) else { return false };
-        let is_here = match self.dialect {
-            Dialect::Nginx | Dialect::Caddy | Dialect::Traefik => rest.is_empty(),
-            Dialect::Envoy => rest.is_empty() || rest.starts_with('/'),
-        };
+        if !self.is_here(request) {
+            return false;
+        }
         let may_ask = if peer.kind == PeerKind::Unix {
             self.unix
         } else {
             client_address::is_trusted(peer.address, &self.peers)
         };
-        if is_here && !may_ask && !self.told.swap(true, Relaxed) {
+        if !may_ask && !self.told.swap(true, Relaxed) {
             let peer = peer.address;
             tracing::warn!(%peer, "somebody who is not in forward_auth.peers asks; add a proxy of yours (told once)");
         }
-        is_here && may_ask
+        may_ask
+    }
+
+    /// Whether it is at the address where such questions are asked.
+    pub(super) fn is_here<B>(&self, request: &Request<B>) -> bool {
+        let Some(rest) = request.uri().path().strip_prefix(ADDRESS) else { return false };
+        match self.dialect {
+            Dialect::Nginx | Dialect::Caddy | Dialect::Traefik => rest.is_empty(),
+            Dialect::Envoy => rest.is_empty() || rest.starts_with('/'),
+        }
     }
 
     /// The request that is asked about. Each part of it has one source.
@@ -171,7 +178,7 @@ impl Front {
                 let kind = kind(original.method(), original.headers());
                 Ok(whole_location(self.site.pages.challenge_first(cause, kind, &site, path), &site))
             }
-            Decision::Deny(reason) => Err(reason.into()),
+            Decision::Deny(reason) => Err(self.noted(reason.into(), &original, client)),
         }
     }
 

@@ -234,15 +234,7 @@ pub(super) fn purge(
     }
     // A purge of nothing but such lines would otherwise go on for ever.
     let worth_a_line = gone.iter().any(|(_, _, what, _)| what != What::AuditPurged.as_str());
-    let event = Event {
-        at: now,
-        what: What::AuditPurged,
-        reference: None,
-        user: None,
-        client: String::new(),
-        detail: format!("lines {first} to {last}"),
-        message: None,
-    };
+    let event = Event::of_gateway(now, What::AuditPurged, String::new(), format!("lines {first} to {last}"));
     write(t, chain, head, if worth_a_line { std::slice::from_ref(&event) } else { &[] })?;
     Ok(gone.len())
 }

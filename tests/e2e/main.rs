@@ -24,6 +24,7 @@ mod clock_jump;
 mod crash;
 mod disk;
 mod doctor;
+mod events;
 mod failover;
 mod faults;
 mod fleet;
