@@ -3,15 +3,16 @@
 mod certificate;
 mod online;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::finding::{self, counted as count};
+use super::finding::{self, Level, counted as count};
 use super::{Config, Failure, output};
 use crate::app::{self, StartError};
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Problem, Purpose, Route, Settings};
 use crate::pages::Pages;
 use crate::proxy::Applications;
@@ -40,11 +41,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     });
     match checked {
         Ok(settings) if args.online => finding::tell(&online::look(&settings)?, args.json),
-        Ok(_) if args.json => output::json(&json!({ "valid": true, "problems": [] })),
-        Ok(settings) => {
-            let host = &settings.server.public_url.host;
-            output::line(&format!("{file} is valid: {} for {host}", count(settings.routes.len(), "route")))
-        }
+        Ok(settings) => valid(&file, &settings, args.json),
         Err(problems) => {
             let counted = count(problems.len(), "problem");
             if args.json {
@@ -57,6 +54,26 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             Err(Failure::BadConfig(format!("{counted}\n{}", list.join("\n"))))
         }
     }
+}
+
+/// A configuration that can be served with, and what browsers will not like about it.
+fn valid(file: &str, settings: &Settings, json: bool) -> Result<(), Failure> {
+    let certificates = certificate::look(settings, SystemClock.now());
+    let refused: Vec<_> = certificates.iter().filter(|finding| finding.level() == Level::Problem).collect();
+    if json {
+        let warnings: Vec<_> = refused.iter().map(ToString::to_string).collect();
+        return output::json(&json!({ "valid": true, "problems": [], "warnings": warnings }));
+    }
+    let host = &settings.server.public_url.host;
+    output::line(&format!("{file} is valid: {} for {host}", count(settings.routes.len(), "route")))?;
+    refused.iter().try_for_each(|finding| output::line(&format!("warning: {finding}")))
+}
+
+/// The hosts that people type.
+fn hosts(settings: &Settings) -> Vec<String> {
+    let routes = settings.routes.iter().map(|route| route.host.clone());
+    let all: BTreeSet<_> = routes.chain([settings.server.public_url.host.clone()]).collect();
+    all.into_iter().collect()
 }
 
 /// What is wrong with the certificates, the templates and a provider's key.

@@ -1,5 +1,7 @@
 //! What a look at something found: how bad it is, what it is, and what to do.
 
+use std::fmt;
+
 use serde_json::{Value, json};
 
 use super::{Failure, output};
@@ -31,6 +33,12 @@ pub(super) struct Finding {
     what: String,
     /// What to do; empty where all is well.
     remedy: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}; {}", self.about, self.what, self.remedy)
+    }
 }
 
 impl Finding {

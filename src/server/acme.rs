@@ -179,12 +179,19 @@ fn lifetime(shown: &Shown) -> Duration {
 fn due(issued: Option<&Shown>, plan: &Plan, now: Timestamp) -> Due {
     let Some(shown) = issued else { return Due::Now };
     // A third of its life is left, unless the authority has a better idea.
-    let usual = shown.expires() - lifetime(shown) / 3;
+    let usual = shown.expires() - lifetime(shown) / 3 - lot(shown.leaf(), lifetime(shown) / 24);
     // There must be time to try again, whatever it suggests.
     let latest = shown.expires() - lifetime(shown) / 6;
     let moment = plan.suggested.as_ref().map_or(usual, |(_, moment)| (*moment).min(latest));
     let moment = plan.not_before.map_or(moment, |not_before| moment.max(not_before));
     if now >= moment { Due::Now } else { Due::At(moment) }
+}
+
+/// Up to `most`, by lot, so that not all who were issued one in the same hour come again in the same hour. A
+/// certificate has drawn once for all: a start changes nothing.
+fn lot(leaf: &[u8], most: Duration) -> Duration {
+    let drawn = u64::from_str_radix(&crypto::digest(leaf), 16).unwrap_or_default();
+    Duration::from_secs(drawn % (most.as_secs() + 1))
 }
 
 fn until(now: Timestamp, moment: Timestamp) -> Duration {
@@ -204,6 +211,17 @@ mod tests {
     fn pauses_grow_and_end() {
         let seconds: Vec<_> = [0, 1, 2, 8, 9, 40].map(|failures| pause(failures).as_secs()).to_vec();
         assert_eq!(seconds, [60, 120, 240, 15_360, 21_600, 21_600]);
+    }
+
+    #[test]
+    fn not_all_certificates_are_renewed_at_once_and_each_at_one_moment() {
+        let most = Duration::from_secs(90 * 86_400 / 24);
+        let lots: Vec<_> = (0..200u8).map(|leaf| lot(&[leaf], most).as_secs()).collect();
+        let quarters: std::collections::HashSet<_> =
+            lots.iter().map(|lot| lot * 4 / most.as_secs()).collect();
+        assert!(lots.iter().all(|lot| *lot <= most.as_secs()) && quarters.len() >= 4, "{lots:?}");
+        assert_eq!(lot(b"leaf", most), lot(b"leaf", most));
+        assert_eq!(lot(b"leaf", Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

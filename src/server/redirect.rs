@@ -17,6 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
+use super::addresses::Addresses;
+use super::client::Client;
 use super::front::Serving;
 use super::tls::Challenges;
 use crate::config::PublicUrl;
@@ -25,6 +27,8 @@ use crate::message::authority;
 
 /// Connections at once; who comes then waits in the kernel.
 const CONNECTIONS: usize = 256;
+/// Connections of one client at once; further ones are closed.
+const OF_ONE_CLIENT: u32 = 32;
 /// A head is here in so long.
 const HEAD: Duration = Duration::from_secs(10);
 /// A connection is over after so long, whatever is on it.
@@ -48,16 +52,23 @@ pub async fn serve(listener: StdTcpListener, redirect: Arc<Redirect>) {
         Err(error) => return tracing::error!(%error, "http is not sent on to https"),
     };
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let addresses = Arc::new(Addresses::new(OF_ONE_CLIENT));
     loop {
         let place = places.clone().acquire_owned().await;
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             sleep(Duration::from_millis(100)).await;
             continue;
         };
+        // A proxy in front brings everybody's.
+        let is_proxy = redirect.serving.borrow().generation.site.trusts(peer.ip());
+        let held = addresses.take(Client::of(peer.ip()));
+        if held.is_none() && !is_proxy {
+            continue;
+        }
         let redirect = redirect.clone();
         tokio::spawn(async move {
             let _ = timeout(LONGEST, one(stream, &redirect)).await;
-            drop(place);
+            drop((place, held));
         });
     }
 }

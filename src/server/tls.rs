@@ -13,11 +13,11 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 
-pub use certificates::{Certificates, Shown};
+pub use certificates::{Certificates, Origin, Shown, names};
 pub use challenges::{ACME_TLS, Challenges};
 pub use watch::watch;
 
-use crate::config::{self, Acme, TlsVersion};
+use crate::config::{self, Acme, TlsFiles, TlsVersion};
 use crate::tls::{TlsError, authorities};
 
 /// TLS with clients, as one configuration has it.
@@ -50,8 +50,14 @@ impl Kept {
     /// What was issued rests below the state directory.
     pub fn new(state_directory: &Path) -> Result<Self, rustls::Error> {
         let ticketer = ticketer()?;
-        let issued = state_directory.join("acme").join("certificate.pem");
+        let issued = Self::issued_in(state_directory).certificate;
         Ok(Self { ticketer, challenges: Arc::default(), issued })
+    }
+
+    /// Where the certificate by ACME is in a state directory: one file has it and its key.
+    pub fn issued_in(state_directory: &Path) -> TlsFiles {
+        let file = state_directory.join("acme").join("certificate.pem");
+        TlsFiles { certificate: file.clone(), private_key: file }
     }
 
     /// What authorities are shown.

@@ -171,12 +171,17 @@ impl Scene {
 
     /// A connection whose certificate is verified against what the authority issues.
     async fn connect(&self) -> std::io::Result<Wire<TlsStream<TcpStream>>> {
+        self.connect_with(&[]).await
+    }
+
+    async fn connect_with(&self, protocols: &[&[u8]]) -> std::io::Result<Wire<TlsStream<TcpStream>>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.root().await).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let client = builder.with_root_certificates(roots).with_no_client_auth();
+        let mut client = builder.with_root_certificates(roots).with_no_client_auth();
+        client.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let stream = TcpStream::connect(self.address).await?;
         let name = ServerName::try_from(NAME).unwrap();
         TlsConnector::from(Arc::new(client)).connect(name, stream).await.map(Wire::new)
@@ -206,7 +211,37 @@ async fn is_issued_by(challenge: &str) {
     assert!(!log.contains("BEGIN"), "no key in the log");
     let mut gateway = Gateway::start(&scene.house);
     assert_eq!(leaf(&scene.connect().await.unwrap()), first);
-    assert!(!gateway.stop().contains("was issued"));
+    // Whoever offers the protocol of authorities beside others is none, and is served like everybody.
+    let both = scene.connect_with(&[b"http/1.1", b"acme-tls/1"]).await.unwrap();
+    assert_eq!(
+        (leaf(&both), both.stream.get_ref().1.alpn_protocol()),
+        (first.clone(), Some(&b"http/1.1"[..]))
+    );
+    assert!(scene.connect_with(&[b"acme-tls/1"]).await.is_err(), "nothing is being proved");
+    let checked = scene.house.command(&["check", "--online"]);
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(
+        checked.contains("acme/certificate.pem") && checked.contains(&format!("for {NAME}, good")),
+        "{checked}"
+    );
+    // The process that takes over has it from the disk, too.
+    gateway.signal("USR2");
+    gateway.wait_for_log("another process has taken over");
+    let lock = scene.house.path("state/vestibule.db-lock");
+    let next = String::from_utf8(crate::common::read(&lock)).unwrap();
+    let _next = Next(next.trim().to_owned());
+    assert_eq!(leaf(&scene.connect().await.unwrap()), first);
+    assert!(gateway.wait().success());
+    assert!(!gateway.log().contains("was issued"));
+}
+
+/// A process that took over and is nobody's child, ended with the test.
+struct Next(String);
+
+impl Drop for Next {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-s", "KILL", &self.0]).status();
+    }
 }
 
 #[tokio::test]

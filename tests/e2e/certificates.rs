@@ -130,7 +130,31 @@ async fn each_host_has_its_certificate_and_a_request_for_another_goes_nowhere() 
     assert_eq!(status(&asked(&mut wire, "c.b.example").await), 200);
     // ... and for no others.
     assert_eq!(status(&asked(&mut wire, "a.example").await), 421);
+    // Over HTTP/2, too, and the connection goes on.
+    let mut client = scene.client(&BOTH, None);
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    let wire = scene.connect_with(gateway.address, "b.example", client).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(wire.stream).await.unwrap();
+    tokio::spawn(connection);
+    for (host, expected) in [("a.example", 421), ("b.example", 200)] {
+        let request = hyper::Request::get(format!("https://{host}/.vestibule/challenge")).body(()).unwrap();
+        let (answer, _) = requests.send_request(request, true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), expected, "{host}");
+    }
     assert_eq!(scene.upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn a_host_without_a_certificate_is_told_once_and_again_when_it_is_back() {
+    let scene = Scene::new(TLS, "").await;
+    let mut gateway = Gateway::start(&scene.house);
+    let line = gateway.told("no certificate is for this host").await;
+    assert!(line.contains("b.example") && line.contains("server.tls"), "{line}");
+    scene.write("a", &["a.example", "b.example", "*.b.example"], 90);
+    gateway.wait_for_log("read again");
+    scene.write("a", &["b.example", "*.b.example"], 90);
+    let line = gateway.wait_for_log("no certificate is for this host");
+    assert!(line.contains("\"host\":\"a.example\""), "{line}");
 }
 
 #[tokio::test]
@@ -219,6 +243,18 @@ async fn http_is_sent_on_to_https_for_our_hosts_only_and_browsers_are_told_to_st
         assert_eq!(status(&head), if location.is_some() { 308 } else { 421 }, "{host}: {head}");
         assert_eq!(field(&head, "location"), location, "{head}");
     }
+    // One client has so many connections, and others come beside it.
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        open.push(Wire::connect(plain).await);
+    }
+    Wire::connect(plain).await.end().await;
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+    let mut other = Wire::new(other.connect(plain).await.unwrap());
+    other.send("GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").await;
+    assert_eq!(status(&other.head().await), 308);
+    drop(open);
     let mut wire = scene.connect(gateway.address, "a.example").await.unwrap();
     let head = asked(&mut wire, "a.example").await;
     assert_eq!(field(&head, "strict-transport-security"), Some("max-age=31536000"), "{head}");

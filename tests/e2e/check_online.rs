@@ -166,9 +166,15 @@ async fn certificates_in_every_state() {
     let (leaf, authority, key) = chain("localhost", 2021);
     place(&format!("{leaf}{authority}"), &key);
     finds(&house, "certificate", "problem", "expired");
+    // Without a look at anything else, too, though the gateway would serve.
+    let said = house.run(&["check"]);
+    assert!(
+        said.contains("is valid") && said.contains("warning: certificate ") && said.contains("expired"),
+        "{said}"
+    );
     let (leaf, authority, key) = chain("another.test", 2100);
     place(&format!("{leaf}{authority}"), &key);
-    finds(&house, "certificate", "problem", "is not for localhost");
+    finds(&house, "certificate for localhost", "problem", "none is for this name");
 
     // A key of another certificate is a wrong configuration, as ever.
     let (_, _, other_key) = chain("localhost", 2100);

@@ -12,7 +12,7 @@ use reqwest::header::DATE;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use super::certificate;
+use super::{certificate, hosts};
 use crate::app;
 use crate::cli::Failure;
 use crate::cli::finding::{Finding, Level};
@@ -50,19 +50,12 @@ async fn look_at_all(settings: &Settings) -> Result<Vec<Finding>, Failure> {
         store(settings),
         running(settings),
     );
-    let certificates = certificate::look(settings, &hosts, SystemClock.now());
+    let certificates = certificate::look(settings, SystemClock.now());
     if let Ok(found) = &mut found {
         found.extend(clock.into_iter().chain(names).chain(certificates).chain(upstreams).chain(store));
         found.extend(running);
     }
     found
-}
-
-/// The hosts that people type.
-fn hosts(settings: &Settings) -> Vec<String> {
-    let routes = settings.routes.iter().map(|route| route.host.clone());
-    let all: BTreeSet<_> = routes.chain([settings.server.public_url.host.clone()]).collect();
-    all.into_iter().collect()
 }
 
 async fn providers(settings: &Settings) -> Result<Vec<Finding>, Failure> {

@@ -26,8 +26,18 @@ pub struct Certificates {
     shown: ArcSwap<Vec<Arc<Shown>>>,
 }
 
+/// Where a certificate is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Files that somebody puts there.
+    Files,
+    /// An authority that we ask ourselves.
+    Acme,
+}
+
 /// One certificate with its key.
 pub struct Shown {
+    origin: Origin,
     key: Arc<CertifiedKey>,
     names: Arc<CertificateNames>,
     begins: Timestamp,
@@ -75,8 +85,11 @@ impl Certificates {
 
     /// Reads the files again; from now on all of them are shown as they are there, or none.
     pub fn read_again(&self) -> Result<(), TlsError> {
-        let mut shown: Vec<_> =
-            self.files().map(|files| Shown::new(files).map(Arc::new)).collect::<Result<_, _>>()?;
+        let read = |(place, files): (usize, &TlsFiles)| {
+            let origin = if place < self.files.len() { Origin::Files } else { Origin::Acme };
+            Shown::new(files, origin).map(Arc::new)
+        };
+        let mut shown: Vec<_> = self.files().enumerate().map(read).collect::<Result<_, _>>()?;
         let old = self.shown.load();
         // What was issued is shown until there is another, also when its file is gone: it comes last.
         if shown.len() == self.files.len() && old.len() > shown.len() {
@@ -89,7 +102,7 @@ impl Certificates {
     /// The one by ACME, once there is one.
     pub fn issued(&self) -> Option<Shown> {
         let issued = self.issued.as_ref().filter(|issued| issued.certificate.exists())?;
-        Shown::new(issued).ok()
+        Shown::new(issued, Origin::Acme).ok()
     }
 
     /// Each of them at this moment.
@@ -108,6 +121,11 @@ impl Certificates {
         fits.or_else(|| shown.first()).cloned()
     }
 
+    /// Whether one of them is for a host.
+    pub fn cover(&self, host: &str) -> bool {
+        self.shown.load().iter().any(|shown| shown.names.cover(host))
+    }
+
     /// Whether there are several, so that a connection may be for one host and a request on it for another.
     pub fn are_several(&self) -> bool {
         self.shown.load().len() > 1
@@ -116,7 +134,8 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        if hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME_TLS)) {
+        // An authority offers this and nothing else (RFC 8737 section 3).
+        if hello.alpn().is_some_and(|offered| offered.eq([ACME_TLS])) {
             return self.challenges.certificate(hello.server_name()?);
         }
         self.for_host(hello.server_name()).map(|shown| shown.key.clone())
@@ -124,7 +143,7 @@ impl ResolvesServerCert for Certificates {
 }
 
 impl Shown {
-    fn new(files: &TlsFiles) -> Result<Self, TlsError> {
+    fn new(files: &TlsFiles, origin: Origin) -> Result<Self, TlsError> {
         let key = certified_key(files)?;
         let leaf = key.end_entity_cert().ok().and_then(|leaf| X509Certificate::from_der(leaf).ok());
         let Some((_, leaf)) = leaf else {
@@ -139,11 +158,17 @@ impl Shown {
         let (begins, expires) = (leaf.validity().not_before, leaf.validity().not_after);
         let (names, begins, expires) = (names(&leaf), begins.timestamp(), expires.timestamp());
         Ok(Self {
+            origin,
             key,
             names: Arc::new(names),
             begins: Timestamp::from_unix(begins),
             expires: Timestamp::from_unix(expires),
         })
+    }
+
+    /// Where it is from.
+    pub const fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Its names.
@@ -173,7 +198,7 @@ impl Shown {
 }
 
 /// Its subject alternative names; the common name is nobody's any more (RFC 9525 section 2).
-fn names(leaf: &X509Certificate<'_>) -> CertificateNames {
+pub fn names(leaf: &X509Certificate<'_>) -> CertificateNames {
     let alternative = leaf.subject_alternative_name().ok().flatten();
     let names = alternative.iter().flat_map(|names| &names.value.general_names);
     let name = |name: &GeneralName<'_>| {

@@ -1,6 +1,6 @@
 //! Looks after the certificates: files that changed are read again, and one that ends soon is told in time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::{Certificates, Shown};
+use super::{Certificates, Origin, Shown, Tls};
 use crate::clock::Clock;
 use crate::domain::time::{Short, Timestamp};
 use crate::server::front::Serving;
@@ -27,11 +27,13 @@ type Mark = Option<(u64, u64, i64, i64, u64)>;
 pub async fn watch(serving: watch::Receiver<Arc<Serving>>, clock: Arc<dyn Clock>) {
     let mut files = Files::default();
     let mut ends = Ends::default();
+    let mut uncovered = Uncovered::default();
     loop {
-        let tls = serving.borrow().tls.clone();
-        if let Some(tls) = tls {
+        let serving = serving.borrow().clone();
+        if let Some(tls) = &serving.tls {
             let certificates = tls.certificates();
             files.look(certificates);
+            uncovered.look(tls, serving.generation.site.policy.hosts());
             for shown in certificates.all().iter() {
                 ends.look(shown, clock.now());
             }
@@ -95,7 +97,10 @@ impl Ends {
         if told.is_some_and(|told| told <= days) {
             return;
         }
-        let remedy = "renew it and put it in the place of the old one; it is read again by itself";
+        let remedy = match shown.origin() {
+            Origin::Files => "renew it and put it in the place of the old one; it is read again by itself",
+            Origin::Acme => "see why it was not renewed, in the lines about ACME: vestibule check --online",
+        };
         let name = shown.name();
         if days == 0 {
             tracing::error!(name, remedy, "a certificate has expired: browsers refuse to come");
@@ -109,6 +114,26 @@ impl Ends {
 /// The least of the days that are told about in which it ends; 0 when it has.
 fn days_left(expires: Timestamp, now: Timestamp) -> Option<u32> {
     DAYS.into_iter().find(|days| expires <= now + DAY * *days)
+}
+
+/// The hosts that were told to have no certificate.
+#[derive(Default)]
+struct Uncovered(BTreeSet<String>);
+
+impl Uncovered {
+    fn look<'h>(&mut self, tls: &Tls, hosts: impl Iterator<Item = &'h str>) {
+        // Of a certificate that is to be issued others tell.
+        let is_ordered =
+            |host: &str| tls.acme().is_some_and(|acme| acme.domains.iter().any(|domain| domain == host));
+        let uncovered = hosts.filter(|host| !tls.certificates().cover(host) && !is_ordered(host));
+        let uncovered = uncovered.map(str::to_owned).collect();
+        let told = std::mem::replace(&mut self.0, uncovered);
+        for host in self.0.difference(&told) {
+            let remedy =
+                "get a certificate with this name, and add it to server.tls; or end TLS before the gateway";
+            tracing::warn!(host, remedy, "no certificate is for this host: browsers refuse to come");
+        }
+    }
 }
 
 #[cfg(test)]
