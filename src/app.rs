@@ -36,7 +36,7 @@ use self::greeting::{greet_again, greet_all};
 use self::heartbeat::Heartbeat;
 use self::household::{Household, keep_house};
 use self::listeners::{Kept, Listeners};
-use self::signals::Signals;
+use self::signals::{Calls, Signals};
 use crate::access::keys::KeysError;
 use crate::audit::webhook::Webhook;
 use crate::config::Settings;
@@ -69,6 +69,24 @@ pub struct Gateway {
     /// What the configuration comes to.
     current: Arrangement,
     outlets: Outlets,
+}
+
+/// The threads for what no request waits for. Whoever opens it first of all misses no call to reload or to hand over.
+#[derive(Debug)]
+pub struct Office {
+    runtime: Runtime,
+    calls: Calls,
+}
+
+impl Office {
+    /// Starts them.
+    pub fn open() -> Result<Self, StartError> {
+        let mut threads = Builder::new_multi_thread();
+        let runtime = threads.worker_threads(2).thread_name("office").enable_all().build();
+        let runtime = runtime.map_err(StartError::Threads)?;
+        let calls = runtime.block_on(async { Calls::hear() }).map_err(StartError::Threads)?;
+        Ok(Self { runtime, calls })
+    }
 }
 
 /// Whoever takes an arrangement over hears of it here.
@@ -106,21 +124,20 @@ impl Outlets {
 
 impl Gateway {
     /// Starts a gateway: everything that can fail has been tried when this returns.
-    pub fn start(settings: &Settings, passed: &mut Passed) -> Result<Self, StartError> {
-        Self::start_on(settings, State::open_for(settings, Use::Serve)?, passed)
+    pub fn start(office: Office, settings: &Settings, passed: &mut Passed) -> Result<Self, StartError> {
+        Self::start_on(office, settings, State::open_for(settings, Use::Serve)?, passed)
     }
 
     /// Starts a gateway on an open state.
-    pub fn start_on(settings: &Settings, state: State, passed: &mut Passed) -> Result<Self, StartError> {
+    pub fn start_on(
+        office: Office,
+        settings: &Settings,
+        state: State,
+        passed: &mut Passed,
+    ) -> Result<Self, StartError> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let back_office = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("office")
-            .enable_all()
-            .build()
-            .map_err(StartError::Threads)?;
-        // First of all: until somebody listens, a signal ends the process.
-        let signals = back_office.block_on(async { Signals::listen() }).map_err(StartError::Threads)?;
+        let Office { runtime: back_office, calls } = office;
+        let signals = back_office.block_on(async { Signals::listen(calls) }).map_err(StartError::Threads)?;
         let known_change = back_office.block_on(state.store.last_change()).map_err(KeysError::Store)?;
         let foundation = back_office.block_on(Foundation::lay(settings, state))?;
         let current = Arrangement::first(settings, &foundation, back_office.handle())?;

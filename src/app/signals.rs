@@ -15,21 +15,37 @@ pub enum Signal {
     HandOver,
 }
 
+/// Calls to a running gateway. Until somebody hears them they end the process; one that came early is heard later.
 #[derive(Debug)]
-pub(super) struct Signals {
-    term: unix::Signal,
-    int: unix::Signal,
+pub(super) struct Calls {
     hup: unix::Signal,
     usr2: unix::Signal,
 }
 
+impl Calls {
+    pub(super) fn hear() -> io::Result<Self> {
+        Ok(Self {
+            hup: unix::signal(SignalKind::hangup())?,
+            usr2: unix::signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
+/// Calls, and what ends a gateway gently once there is one. Before that it ends the process at once, however long the
+/// start takes.
+#[derive(Debug)]
+pub(super) struct Signals {
+    term: unix::Signal,
+    int: unix::Signal,
+    calls: Calls,
+}
+
 impl Signals {
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(super) fn listen(calls: Calls) -> io::Result<Self> {
         Ok(Self {
             term: unix::signal(SignalKind::terminate())?,
             int: unix::signal(SignalKind::interrupt())?,
-            hup: unix::signal(SignalKind::hangup())?,
-            usr2: unix::signal(SignalKind::user_defined2())?,
+            calls,
         })
     }
 
@@ -46,8 +62,8 @@ impl Signals {
             biased;
             _ = self.term.recv() => Signal::End,
             _ = self.int.recv() => Signal::End,
-            _ = self.usr2.recv() => Signal::HandOver,
-            _ = self.hup.recv() => Signal::Reload,
+            _ = self.calls.usr2.recv() => Signal::HandOver,
+            _ = self.calls.hup.recv() => Signal::Reload,
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::output::{broken, stdout};
 use super::{Failure, log};
-use crate::app::{Gateway, Signal, State};
+use crate::app::{Gateway, Office, Signal, State};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Purpose, Settings};
 use crate::crypto;
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     log::start(&settings.log)?;
     let state = State::open_for(&settings, Use::Serve)?;
     runtime.block_on(add_user(&state))?;
-    let mut gateway = Gateway::start_on(&settings, state, &mut Passed::from_environment())?;
+    let mut gateway = Gateway::start_on(Office::open()?, &settings, state, &mut Passed::from_environment())?;
     let address = gateway.addresses.first().map_or("", String::as_str);
     greet(address).map_err(|error| broken(&error))?;
     // There is no file to read again.

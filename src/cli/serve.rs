@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Config, Failure, log};
-use crate::app::{Gateway, HandedOver, HandoverError, Predecessor, Signal, hand_over, reload};
+use crate::app::{Gateway, HandedOver, HandoverError, Office, Predecessor, Signal, hand_over, reload};
 use crate::config::{Loaded, Purpose};
 use crate::server::passed::Passed;
 use crate::service_manager;
@@ -13,6 +13,7 @@ use crate::service_manager;
 const SERVING: &str = "serving";
 
 pub(super) fn run(config: &Config) -> Result<(), Failure> {
+    let office = Office::open()?;
     // As it is called now: an upgrade puts another file in its place.
     let program =
         std::env::current_exe().map_err(|error| Failure::Runtime(format!("this program: {error}")))?;
@@ -23,7 +24,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     if let Some(Err(error)) = predecessor.as_mut().map(Predecessor::ask_for_the_store) {
         return Err(Failure::Runtime(format!("the process before this one does not hand over: {error}")));
     }
-    let mut gateway = Gateway::start(&running.settings, &mut passed)?;
+    let mut gateway = Gateway::start(office, &running.settings, &mut passed)?;
     gateway.is_configured(running.outline.hash());
     for address in &gateway.addresses {
         tracing::info!(address, "listening");

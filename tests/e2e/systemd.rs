@@ -1,6 +1,7 @@
 //! What the service manager sees and gives: notices, the watchdog, sockets passed by name, credentials. It is played by
 //! the test, with the environment and the sockets that systemd uses.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
@@ -299,4 +300,22 @@ fn the_units_are_sound_and_expose_little() {
         assert!(closed, "{text}");
         println!("{}", text.lines().last().unwrap_or_default());
     }
+}
+
+#[tokio::test]
+async fn a_call_that_comes_while_it_starts_is_heard_once_it_runs() {
+    let (_simulator, _upstream, house) = house("", "").await;
+    let token = house.path("token");
+    let secret = std::fs::read(&token).unwrap();
+    std::fs::remove_file(&token).unwrap();
+    assert!(Command::new("mkfifo").arg(&token).status().unwrap().success());
+    // Whoever opens it waits until it is read, and who reads it until it is written.
+    let mut gateway = Gateway::start_and(&house, |process| {
+        let mut written = std::fs::File::options().write(true).open(&token).unwrap();
+        let told = Command::new("kill").args(["-s", "HUP", &process.to_string()]).status().unwrap();
+        assert!(told.success());
+        written.write_all(&secret).unwrap();
+    });
+    std::fs::write(&token, &secret).unwrap();
+    gateway.wait_for_log("the configuration was reloaded");
 }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
 use super::trick::Tokens;
-use crate::app::{Gateway, State};
+use crate::app::{Gateway, Office, State};
 use crate::cli::Failure;
 use crate::cli::demo::Temporary;
 use crate::clock::{Clock as _, SystemClock};
@@ -44,7 +44,7 @@ impl Stage {
         let settings = changed(settings, &directory, canary_address, provider);
         let state = State::open_for(&settings, Use::Serve)?;
         runtime.block_on(add_user(&state))?;
-        let gateway = Gateway::start_on(&settings, state, &mut Passed::from_environment())?;
+        let gateway = Gateway::start_on(Office::open()?, &settings, state, &mut Passed::from_environment())?;
         let address = gateway.addresses.first().and_then(|address| address.parse().ok());
         let address = address.ok_or_else(|| Failure::Runtime("no port was given".to_owned()))?;
         Ok(Self { settings, address, canary, gateway, _directory: directory })

@@ -206,6 +206,14 @@ impl House {
 }
 
 impl Gateway {
+    /// Starts it, and does something with its process before it listens.
+    pub fn start_and(house: &House, meanwhile: impl FnOnce(u32)) -> Self {
+        let mut process = Process::start(&["serve", "--config", house.config.to_str().unwrap()], &[]);
+        meanwhile(process.child.id());
+        let line: Value = serde_json::from_str(&process.wait_for("\"listening\"")).unwrap();
+        Self { process, address: line["address"].as_str().unwrap().parse().unwrap() }
+    }
+
     /// Starts it with an environment; reads either format of its log.
     pub fn start_with(house: &House, environment: &[(&str, &str)]) -> Self {
         let mut process = Process::start(&["serve", "--config", house.config.to_str().unwrap()], environment);
