@@ -319,18 +319,26 @@ async fn in_its_turn(stage: &Stage) {
     stage.probe().await;
 }
 
+/// What a body in chunks comes to, however its bytes happened to be cut on their way.
+fn joined(chunks: &str) -> String {
+    let (size, rest) = chunks.split_once("\r\n").unwrap();
+    let (data, rest) = rest.split_at(usize::from_str_radix(size, 16).unwrap());
+    let rest = rest.strip_prefix("\r\n").unwrap();
+    if data.is_empty() {
+        assert_eq!(rest, "");
+        return String::new();
+    }
+    data.to_owned() + &joined(rest)
+}
+
 async fn what_is_well_formed_passes(stage: &Stage) {
-    for (more, body, sent) in [
-        ("content-length:5", "hello", "hello"),
-        ("content-length: \t5 \t", "hello", "hello"),
-        ("Content-LENGTH: 0000000000000000005", "hello", "hello"),
-        ("Transfer-Encoding:CHUNKED", "5\r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
-        ("transfer-encoding: chunked", "0000000000000005\r\nhello\r\n00\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
-        (
-            "transfer-encoding: chunked",
-            "5;a;b=c;d=\" e;\"\r\nhello\r\n0;f\r\n\r\n",
-            "5\r\nhello\r\n0\r\n\r\n",
-        ),
+    for (more, body) in [
+        ("content-length:5", "hello"),
+        ("content-length: \t5 \t", "hello"),
+        ("Content-LENGTH: 0000000000000000005", "hello"),
+        ("Transfer-Encoding:CHUNKED", "5\r\nhello\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked", "0000000000000005\r\nhello\r\n00\r\n\r\n"),
+        ("transfer-encoding: chunked", "5;a;b=c;d=\" e;\"\r\nhello\r\n0;f\r\n\r\n"),
     ] {
         let wire = stage.head("POST /x HTTP/1.1", &format!("{more}\r\n")) + body;
         for next in ["", "\r\n"] {
@@ -339,7 +347,10 @@ async fn what_is_well_formed_passes(stage: &Stage) {
                 connection.send([*byte]).await;
             }
             assert_eq!(status(&connection.answer().await.0), 200, "{wire}");
-            assert!(stage.scene.upstream.last().ends_with(&format!("\r\n\r\n{sent}")), "{wire}");
+            let came = stage.scene.upstream.last();
+            let (_, came) = came.split_once("\r\n\r\n").unwrap();
+            let came = if more.to_lowercase().contains("length") { came.to_owned() } else { joined(came) };
+            assert_eq!(came, "hello", "{wire}");
             connection.send(next.to_owned() + &stage.head("GET /next HTTP/1.1", "")).await;
             assert_eq!(status(&connection.answer().await.0), 200, "{wire}");
             assert!(stage.scene.upstream.last().starts_with("GET /next HTTP/1.1\r\n"), "{wire}");
