@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Gateway;
 use crate::server::passed::{Passed, WORD};
@@ -30,6 +30,9 @@ const READY: u8 = b'R';
 
 /// The next process is ready in so long, or not at all. It may have a large store to look through.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// It has so long to say why it ends.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// Why the gateway goes on by itself.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +70,7 @@ pub enum HandedOver {
 /// Has `next` (this program, with its arguments) take over.
 pub fn hand_over(gateway: &mut Gateway, next: Command) -> Result<HandedOver, HandoverError> {
     let (word, theirs) = UnixStream::pair().map_err(HandoverError::Start)?;
-    let child = start(gateway, next, theirs.into()).map_err(HandoverError::Start)?;
+    let mut child = start(gateway, next, theirs.into()).map_err(HandoverError::Start)?;
     let next_id = child.id();
     let spoken = gateway.speak(word);
     match spoken {
@@ -81,6 +84,9 @@ pub fn hand_over(gateway: &mut Gateway, next: Command) -> Result<HandedOver, Han
             Ok(HandedOver::EndsInstead)
         }
         Err(error) => {
+            if matches!(error, HandoverError::Ended) {
+                gateway.back_office.block_on(hear_out(&mut child));
+            }
             end(child);
             gateway.foundation.store.claim_again().map_err(HandoverError::Store)?;
             Err(error)
@@ -149,6 +155,16 @@ fn start(gateway: &Gateway, mut next: Command, word: OwnedFd) -> io::Result<Chil
     next.env_remove("LISTEN_PID").env_remove("WATCHDOG_PID");
     next.fd_mappings(mappings).map_err(io::Error::other)?;
     next.spawn()
+}
+
+/// One that ends has let go of the word before it has said why.
+async fn hear_out(child: &mut Child) {
+    let ended = async {
+        while matches!(child.try_wait(), Ok(None)) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let _ = timeout(LAST_LINES, ended).await;
 }
 
 fn end(mut child: Child) {
