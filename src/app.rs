@@ -124,8 +124,13 @@ impl Outlets {
 
 impl Gateway {
     /// Starts a gateway: everything that can fail has been tried when this returns.
-    pub fn start(office: Office, settings: &Settings, passed: &mut Passed) -> Result<Self, StartError> {
-        Self::start_on(office, settings, State::open_for(settings, Use::Serve)?, passed)
+    pub fn start(
+        office: Office,
+        settings: &Settings,
+        passed: &mut Passed,
+        use_: Use,
+    ) -> Result<Self, StartError> {
+        Self::start_on(office, settings, State::open_for(settings, use_)?, passed)
     }
 
     /// Starts a gateway on an open state.
@@ -158,6 +163,7 @@ impl Gateway {
         };
         // Its sockets are its own by now, and nothing else goes on yet.
         back_office.block_on(foundation.note(What::GatewayStarted, VERSION.to_owned()));
+        foundation.audit.tell_end();
         keep_house(back_office.handle(), household, settings);
         if let Some(webhook) = settings.audit.webhook.clone() {
             let webhook = Webhook::new(webhook, foundation.store.clone(), foundation.clock.clone())?;
@@ -248,6 +254,7 @@ impl Gateway {
         let ended = if how == Drain::HandsOver { "another process serves" } else { "as it was told to" };
         let write_down = async {
             self.foundation.note(What::GatewayStopped, ended.to_owned()).await;
+            self.foundation.audit.tell_end();
             self.foundation.sessions.catch_up().await?;
             self.foundation.audit.catch_up().await
         };

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::crypto;
 use crate::domain::event::{Event, What};
 use crate::domain::id::Reference;
 use crate::metrics::Metrics;
@@ -68,6 +69,14 @@ impl Audit {
         let event = what.as_str();
         tracing::error!(event, %reference, "{event}: run vestibule audit show {reference}");
         self.metrics.count_event(what);
+    }
+
+    /// Tells the log where the trail ends: what is kept elsewhere cannot be taken away with it.
+    pub fn tell_end(&self) {
+        if let Some((line, seal)) = self.store.last_line() {
+            let end = format!("{line}:{}", crypto::hexadecimal(&seal));
+            tracing::info!(end, "the audit trail ends here");
+        }
     }
 
     /// The figures.
@@ -166,7 +175,7 @@ fn log(event: &Event) {
 mod tests {
     use super::*;
     use crate::domain::time::Timestamp;
-    use crate::store::About;
+    use crate::store::{About, Use};
 
     fn event(detail: &str) -> Event {
         Event {
@@ -184,7 +193,8 @@ mod tests {
     async fn what_waits_is_written_with_the_next_line_and_before_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("vestibule.db");
-        let store = Store::sqlite(&path).unwrap().with_chain(crate::crypto::MasterKey::new(&[7; 32]).chain());
+        let store =
+            Store::sqlite(&path, Use::Beside, Some(crypto::MasterKey::new(&[7; 32]).chain())).unwrap();
         let file = rusqlite::Connection::open(&path).unwrap();
         let audit = Audit::new(store.clone(), Metrics::new());
         file.execute_batch("ALTER TABLE audit RENAME TO gone").unwrap();

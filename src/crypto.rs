@@ -15,13 +15,18 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 /// Which text it is: the first 64 bits of its SHA-256, in hexadecimal digits. It hides nothing of a text that can be guessed.
 pub fn digest(text: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&digest.as_ref()[..8])
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// HMAC-SHA-256 (RFC 2104) under a secret of somebody else's, in hexadecimal digits.
 pub fn hmac_hexadecimal(secret: &[u8], text: &[u8]) -> String {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text);
-    tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(tag.as_ref())
 }
 
 /// Random bytes of the operating system's source.

@@ -5,6 +5,7 @@
 //! PostgreSQL.
 
 mod audit;
+mod chain;
 mod challenges;
 mod emergency;
 mod engine;
@@ -31,11 +32,13 @@ pub use self::audit::GIVEN_UP_AFTER;
 pub use self::records::*;
 pub use self::transfer::{Moved, Step, transfer};
 
+use self::chain::Chain;
 use self::engine::{Engine, Kind};
 use self::sql::{Lock, Transaction};
 use self::sqlite::file::Claim;
 use crate::config;
 use crate::crypto::ChainKey;
+use crate::domain::chain::Hash;
 use crate::domain::challenge::{Approval, Challenge, State, Subject};
 use crate::domain::channel::Channel;
 use crate::domain::event::Event;
@@ -64,6 +67,16 @@ pub enum StoreError {
     /// It was made by a newer version.
     #[error("the store has schema {found}, this version knows {known}; run the newer version")]
     Newer {
+        /// What it has.
+        found: i64,
+        /// What we know.
+        known: i64,
+    },
+    /// It is of an older version, and whoever opened it may not change that.
+    #[error(
+        "the store has schema {found}, this version has {known}; a start brings it up to date: systemctl restart vestibule"
+    )]
+    Older {
         /// What it has.
         found: i64,
         /// What we know.
@@ -139,6 +152,8 @@ pub enum Use {
     Beside,
     /// To run a gateway: on SQLite the only one.
     Serve,
+    /// The same in the place of one that runs: whatever happens, that one can go on with the schema it knows.
+    TakeOver,
     /// To move all of it: while no gateway runs on it.
     Move,
 }
@@ -149,7 +164,7 @@ pub struct Store {
     engine: Arc<Engine>,
     patience: Duration,
     /// Without it nothing is written to the audit trail.
-    chain: Option<ChainKey>,
+    chain: Option<Chain>,
 }
 
 /// Rows of one transaction where there may be any number.
@@ -162,14 +177,14 @@ pub const CHANGES_AT_ONCE: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Store {
-    /// Opens a file, making it and bringing its schema up to date.
-    pub fn sqlite(path: &Path) -> Result<Self, StoreError> {
-        Self::sqlite_for(path, Use::Beside)
+    /// Opens a file, making it and bringing its schema up to date. Without the key of the chain it must be there as it is,
+    /// and nothing is written to the audit trail.
+    pub fn sqlite(path: &Path, use_: Use, chain: Option<ChainKey>) -> Result<Self, StoreError> {
+        Ok(Self::on(sqlite::start(path, use_, chain.as_ref())?, chain))
     }
 
-    /// The same for another use.
-    pub fn sqlite_for(path: &Path, use_: Use) -> Result<Self, StoreError> {
-        Ok(Self { engine: Arc::new(sqlite::start(path, use_)?), patience: PATIENCE, chain: None })
+    fn on(engine: Engine, chain: Option<ChainKey>) -> Self {
+        Self { engine: Arc::new(engine), patience: PATIENCE, chain: chain.map(Chain::new) }
     }
 
     /// Lets another gateway have the store, where one works alone; this one goes on until that is ready.
@@ -189,14 +204,13 @@ impl Store {
         self.engine.claim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connects to a server and brings its schema up to date.
-    pub fn postgres(server: &config::Postgres) -> Result<Self, OpenError> {
-        Self::postgres_for(server, Use::Beside)
-    }
-
-    /// The same for another use.
-    pub fn postgres_for(server: &config::Postgres, use_: Use) -> Result<Self, OpenError> {
-        Ok(Self { engine: Arc::new(postgres::start(server, use_)?), patience: PATIENCE, chain: None })
+    /// Connects to a server and brings its schema up to date; without the key of the chain as above.
+    pub fn postgres(
+        server: &config::Postgres,
+        use_: Use,
+        chain: Option<ChainKey>,
+    ) -> Result<Self, OpenError> {
+        Ok(Self::on(postgres::start(server, use_, chain.as_ref())?, chain))
     }
 
     /// Copies a SQLite store, which may be in use, to a file that is not there yet; how many bytes it has.
@@ -220,16 +234,15 @@ impl Store {
         Self { patience, ..self }
     }
 
-    /// The same store for one who may write to the audit trail.
-    #[must_use]
-    pub fn with_chain(self, chain: ChainKey) -> Self {
-        Self { chain: Some(chain), ..self }
-    }
-
-    fn chain(&self) -> Result<ChainKey, StoreError> {
+    fn chain(&self) -> Result<&Chain, StoreError> {
         let keyless =
             || StoreError::Unusable("the audit trail cannot be written without the master key".to_owned());
-        self.chain.clone().ok_or_else(keyless)
+        self.chain.as_ref().ok_or_else(keyless)
+    }
+
+    /// The last line that this process wrote to the audit trail, and its seal.
+    pub fn last_line(&self) -> Option<(i64, Hash)> {
+        self.chain.as_ref()?.last()
     }
 
     /// Returns when others may have changed something: at once where the database tells, at the latest after a moment.
@@ -257,6 +270,19 @@ impl Store {
         F: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     {
         self.engine.ask(Kind::Write, self.patience, work).await
+    }
+
+    /// A write that may write lines of the audit trail, too.
+    async fn write_sealed<T, F>(&self, kind: Kind, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Transaction, &Chain) -> Result<T, StoreError> + Send + 'static,
+    {
+        let chain = self.chain()?.afresh();
+        let used = chain.clone();
+        let done = self.engine.ask(kind, self.patience, move |t| work(t, &used)).await?;
+        chain.is_kept();
+        Ok(done)
     }
 
     async fn write_casually<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -404,8 +430,8 @@ impl Store {
         new: NewSession,
         now: Timestamp,
     ) -> Result<Option<Session>, StoreError> {
-        let chain = self.chain()?;
-        self.write(move |t| challenges::accept(t, &chain, &approval, &new, now)).await
+        self.write_sealed(Kind::Write, move |t, chain| challenges::accept(t, chain, &approval, &new, now))
+            .await
     }
 
     /// Counts a message in all its budgets, or in none and says what stopped it.
@@ -478,12 +504,19 @@ impl Store {
     ) -> Result<usize, StoreError> {
         match which {
             Which::One(id) => self.write(move |t| sessions::end_one(t, id, end, now)).await,
-            Which::Of(name) => self.write(move |t| sessions::end_of(t, &name, end, now)).await,
+            Which::Of(name) => {
+                self.write(move |t| {
+                    emergency::withdraw(t, &name)?;
+                    sessions::end_of(t, &name, end, now)
+                })
+                .await
+            }
             Which::All => self.end_all_sessions(end, now).await,
         }
     }
 
     async fn end_all_sessions(&self, end: SessionEnd, now: Timestamp) -> Result<usize, StoreError> {
+        self.write(|t| emergency::withdraw_all(t)).await?;
         let (mut count, mut after) = (0, String::new());
         loop {
             let (ended, last) = self.write(move |t| sessions::end_some(t, &after, BATCH, end, now)).await?;
@@ -520,8 +553,12 @@ impl Store {
         new: NewEmergencyCode,
         now: Timestamp,
     ) -> Result<Result<(), NoEmergencyCode>, StoreError> {
-        let chain = self.chain()?;
-        self.write(move |t| emergency::add(t, &chain, &new, now)).await
+        self.write_sealed(Kind::Write, move |t, chain| emergency::add(t, chain, &new, now)).await
+    }
+
+    /// Takes the emergency code of a user back; whether there was one. None when there is no such user.
+    pub async fn withdraw_emergency_code(&self, name: UserName) -> Result<Option<bool>, StoreError> {
+        self.write(move |t| emergency::withdraw(t, &name)).await
     }
 
     /// Counts a try at an emergency code, before anybody looks at it.
@@ -540,14 +577,12 @@ impl Store {
         attempt: EmergencyAttempt,
         now: Timestamp,
     ) -> Result<Option<(Session, Event)>, StoreError> {
-        let chain = self.chain()?;
-        self.write(move |t| emergency::take(t, &chain, &attempt, now)).await
+        self.write_sealed(Kind::Write, move |t, chain| emergency::take(t, chain, &attempt, now)).await
     }
 
     /// Writes lines of the audit trail.
     pub async fn append_audit(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        let chain = self.chain()?;
-        self.write(move |t| audit::append(t, &chain, &events)).await
+        self.write_sealed(Kind::Write, move |t, chain| audit::append(t, chain, &events)).await
     }
 
     /// The newest lines about something, oldest first.
@@ -557,7 +592,7 @@ impl Store {
 
     /// Some lines after a number, oldest first, with their seals, and where the chain ends.
     pub async fn audit_after(&self, number: i64, most: usize) -> Result<Page, StoreError> {
-        let chain = self.chain()?;
+        let chain = self.chain()?.clone();
         self.read(move |t| audit::page(t, &chain, number, most)).await
     }
 
@@ -589,8 +624,7 @@ impl Store {
 
     /// Forgets some lines of the audit trail that were written before a moment, and writes that down. How many went.
     pub async fn purge_audit(&self, before: Timestamp, now: Timestamp) -> Result<usize, StoreError> {
-        let chain = self.chain()?;
-        self.write_casually(move |t| audit::purge(t, &chain, before, now)).await
+        self.write_sealed(Kind::Casual, move |t, chain| audit::purge(t, chain, before, now)).await
     }
 
     /// Forgets some of what no rule needs any more: challenges and sessions over for a day, old spends, changes

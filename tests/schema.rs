@@ -107,13 +107,20 @@ async fn a_store_of_the_first_schema_goes_on_working() {
     drop(store);
 
     gateway = Gateway::start(&house);
-    assert!(house.finds("SELECT 1 FROM pragma_user_version WHERE user_version = 2"));
+    assert!(house.finds("SELECT 1 FROM pragma_user_version WHERE user_version = 3"));
     // Who is in stays in, who was signed out stays out.
     assert!(inside.moved_to(gateway.address).is_in().await);
     assert!(!signed_out.moved_to(gateway.address).is_in().await);
     assert_eq!(house.json(&["user", "show", "bob"])["wrong_codes_in_a_row"], 7);
     let audit = house.json(&["audit", "tail", "--lines", "1000"]);
     assert!(audit.as_array().unwrap().len() >= recorded, "{audit}");
+
+    // What was written before has no seal, and what comes has.
+    let verified = house.run(&["audit", "verify"]);
+    assert!(
+        verified.contains("from before the chain") && verified.contains("as they were written"),
+        "{verified}"
+    );
 
     // The codes under way are good, and the tries that were spent stay spent.
     let bob = with_challenge(&gateway, BOBS);

@@ -1,9 +1,10 @@
 -- Schema 2. Each line of the audit trail carries a keyed hash of what it says and of the line before it; those from before
--- have none.
-ALTER TABLE audit ADD COLUMN hash BYTEA;
+-- have an empty one. A gateway of an older version, which knows of none, can add no line.
+ALTER TABLE audit ADD COLUMN hash BYTEA NOT NULL DEFAULT '';
+ALTER TABLE audit ALTER COLUMN hash DROP DEFAULT;
 
 -- Where the chain ends and begins: its last line, the last one from before it, the last one that was old and went. One
--- row, sealed with the first line; whoever writes a line holds it.
+-- row, sealed when it is made; whoever writes a line holds it.
 CREATE TABLE audit_chain (
     number      BIGINT NOT NULL,
     hash        BYTEA  NOT NULL,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::access::keys::KeysError;
 use crate::config::{Place, Settings, host_name};
-use crate::crypto::MasterKey;
+use crate::crypto::{ChainKey, MasterKey};
 use crate::store::{OpenError, Store, Use};
 
 /// What outlives a command: the store and the key that belongs to it.
@@ -32,7 +32,7 @@ impl State {
         let new = matches!(place, Place::Sqlite(file) if !file.exists());
         let had_key = settings.server.state_directory.join("master.key").exists();
         let master = master(settings, new)?;
-        let store = open(place, use_)?.with_chain(master.chain());
+        let store = open(place, use_, Some(master.chain()))?;
         if new && had_key {
             tracing::warn!(
                 "made a new, empty store at {}, although there is a master key already; \
@@ -44,13 +44,13 @@ impl State {
     }
 }
 
-/// Opens a store, wherever it is.
-pub fn open(place: &Place, use_: Use) -> Result<Store, StartError> {
+/// Opens a store, wherever it is; without the key of the chain only one that is there, to look at.
+pub fn open(place: &Place, use_: Use, chain: Option<ChainKey>) -> Result<Store, StartError> {
     let opened = match place {
-        Place::Sqlite(file) => Store::sqlite_for(file, use_).map_err(OpenError::Store),
+        Place::Sqlite(file) => Store::sqlite(file, use_, chain).map_err(OpenError::Store),
         Place::Postgres(server) => {
             server.password.as_ref().map_err(|text| StartError::Secret(text.clone()))?;
-            Store::postgres_for(server, use_)
+            Store::postgres(server, use_, chain)
         }
     };
     opened.map_err(|error| StartError::Store(name(place), error))

@@ -1,7 +1,7 @@
 //! Whether the audit trail is what was written: all of it, in its order, to its end.
 
 use crate::crypto::ChainKey;
-use crate::domain::chain::{BEGINNING, Fault, Hash, Head, Line, Walk, written_at};
+use crate::domain::chain::{BROKEN, Fault, Hash, Head, Line, Walk, written_at};
 use crate::domain::time::Timestamp;
 use crate::store::{Sealed, Store, StoreError};
 
@@ -65,6 +65,9 @@ impl<'s> Verifier<'s> {
         // With the line before, whose seal is needed.
         let first = self.wanted.from.map_or(i64::MIN, |from| from.saturating_sub(2));
         let mut page = self.store.audit_after(first, PAGE).await?;
+        if let Some(from) = self.wanted.from.filter(|from| *from > page.head.number + 1) {
+            return Ok(Err((Fault::Beyond(from, page.head.number), None)));
+        }
         let mut walk = self.walk(&page.head, &mut page.lines);
         loop {
             if !page.ours {
@@ -89,7 +92,7 @@ impl<'s> Verifier<'s> {
         let before = lines.first().filter(|line| line.line.number == from - 1);
         let before = before.and_then(|line| Hash::try_from(line.hash.as_deref()?).ok());
         lines.retain(|line| line.line.number >= from);
-        Walk::from(self.seal, head, from, before.unwrap_or(BEGINNING))
+        Walk::from(self.seal, head, from, before)
     }
 
     fn see_all(&mut self, walk: &mut Walk<'_>, lines: &[Sealed]) -> Result<(), Found> {
@@ -99,7 +102,7 @@ impl<'s> Verifier<'s> {
             if sealed.hash.is_some() {
                 self.since.get_or_insert(sealed.recorded.at);
             }
-            self.meet(walk.at()).map_err(|fault| (fault, None))?;
+            walk.at().map_or(Ok(()), |seen| self.meet(seen)).map_err(|fault| (fault, None))?;
         }
         Ok(())
     }
@@ -133,6 +136,32 @@ impl<'s> Verifier<'s> {
     }
 }
 
+/// Where the chain goes on with our key, if nothing from this line to there fits it: all of that was written with another.
+async fn other_key(
+    store: &Store,
+    seal: &dyn Fn(&[u8]) -> Hash,
+    first: &Sealed,
+) -> Result<Option<Fault>, StoreError> {
+    let hash = |sealed: &Sealed| Hash::try_from(sealed.hash.as_deref()?).ok();
+    let mut before = (first.line.number, hash(first));
+    loop {
+        let page = store.audit_after(before.0, PAGE).await?;
+        for sealed in &page.lines {
+            let fits = |it: Hash| Some(seal(&sealed.line.after(&it))) == hash(sealed);
+            if fits(BROKEN) {
+                return Ok(Some(Fault::Anew(sealed.line.number)));
+            }
+            if before.1.is_some_and(fits) {
+                return Ok(None);
+            }
+            before = (sealed.line.number, hash(sealed));
+        }
+        if page.lines.is_empty() {
+            return Ok(None);
+        }
+    }
+}
+
 /// Whether a line that does not fit was written elsewhere, or was changed.
 async fn whence(
     store: &Store,
@@ -143,6 +172,9 @@ async fn whence(
     let (line, Some(hash)): (&Line, _) = (&sealed.line, sealed.hash.as_deref()) else {
         return Ok(Fault::Changed(number));
     };
+    if let Some(fault) = other_key(store, seal, sealed).await? {
+        return Ok(fault);
+    }
     let mut read = i64::MIN;
     loop {
         let page = store.audit_after(read, PAGE).await?;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Failure;
 pub(super) use crate::audit::json::moment;
+pub(super) use crate::crypto::hexadecimal;
 
 /// Standard output.
 pub(super) fn stdout() -> io::StdoutLock<'static> {
@@ -40,11 +41,6 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
     };
     print(headings)?;
     rows.iter().try_for_each(|row| print(row.each_ref().map(String::as_str)))
-}
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The bytes of hexadecimal digits.

@@ -8,6 +8,7 @@ use crate::app::{Gateway, HandedOver, HandoverError, Office, Predecessor, Signal
 use crate::config::{Loaded, Purpose};
 use crate::server::passed::Passed;
 use crate::service_manager;
+use crate::store::Use;
 
 /// What the service manager shows until there is more to tell.
 const SERVING: &str = "serving";
@@ -24,7 +25,8 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     if let Some(Err(error)) = predecessor.as_mut().map(Predecessor::ask_for_the_store) {
         return Err(Failure::Runtime(format!("the process before this one does not hand over: {error}")));
     }
-    let mut gateway = Gateway::start(office, &running.settings, &mut passed)?;
+    let use_ = if predecessor.is_some() { Use::TakeOver } else { Use::Serve };
+    let mut gateway = Gateway::start(office, &running.settings, &mut passed, use_)?;
     gateway.is_configured(running.outline.hash());
     for address in &gateway.addresses {
         tracing::info!(address, "listening");

@@ -99,7 +99,7 @@ fn check(common: &Common) -> Result<(), Failure> {
 
 /// What of a database is ours to see, its schema; its keys.
 fn sample(place: &Place) -> Result<Vec<StoredKey>, Failure> {
-    let store = app::open(place, Use::Beside)?;
+    let store = app::open(place, Use::Beside, None)?;
     let runtime = runtime()?;
     runtime
         .block_on(store.sample())
@@ -119,8 +119,8 @@ fn migrate(args: &Migrate) -> Result<(), Failure> {
     let (from, to) = ends(args, &settings)?;
     let master = app::master(&settings, false)?;
     let began = Instant::now();
-    let source = app::open(&from, Use::Move)?.with_patience(PATIENCE).with_chain(master.chain());
-    let target = app::open(&to, Use::Move)?.with_patience(PATIENCE).with_chain(master.chain());
+    let source = app::open(&from, Use::Move, Some(master.chain()))?.with_patience(PATIENCE);
+    let target = app::open(&to, Use::Move, Some(master.chain()))?.with_patience(PATIENCE);
     let runtime = runtime()?;
     if !keys::opens(&master, &runtime.block_on(source.signing_keys())?) {
         return Err(Failure::Runtime(format!(

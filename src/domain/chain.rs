@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::event::Event;
+use super::time::Timestamp;
 
 /// A seal.
 pub type Hash = [u8; 32];
@@ -110,10 +111,14 @@ impl Head {
         bytes
     }
 
+    /// Of a chain that begins behind a line.
+    pub const fn behind(begun: i64) -> Self {
+        Self { number: begun, hash: BEGINNING, begun, purged: begun, purged_hash: BEGINNING }
+    }
+
     /// Whether nothing was written to the chain yet.
     pub fn is_new(&self) -> bool {
-        let Self { number, hash, begun, purged, purged_hash } = *self;
-        number == begun && purged == begun && hash == BEGINNING && purged_hash == BEGINNING
+        *self == Self::behind(self.begun)
     }
 }
 
@@ -154,6 +159,9 @@ pub enum Fault {
         "the chain was broken before line {0}: its head was changed there, or another master key was in use until then"
     )]
     Anew(i64),
+    /// Somebody wants to begin behind the end.
+    #[error("there is no line {0}: the last one is line {1}")]
+    Beyond(i64, i64),
     /// An earlier head is no part of the chain.
     #[error("line {0} has not the seal that was expected")]
     Unexpected(i64),
@@ -175,6 +183,7 @@ impl Fault {
             | Self::BehindEnd(number)
             | Self::Purged(number)
             | Self::Anew(number)
+            | Self::Beyond(number, _)
             | Self::Unexpected(number)
             | Self::Gone(number) => Some(number),
         }
@@ -189,11 +198,14 @@ fn lines(from: i64, to: i64) -> String {
 pub struct Walk<'k> {
     seal: &'k dyn Fn(&[u8]) -> Hash,
     begun: i64,
+    /// The last line that went for its age.
+    purged: i64,
     /// The last line seen, or the one before the first.
     at: i64,
-    hash: Hash,
-    /// Whether whatever the first line follows is believed.
-    credulous: bool,
+    /// Its seal. None where the next line is believed, whatever it follows.
+    hash: Option<Hash>,
+    /// Whether the next line may be the first behind a break.
+    anew: bool,
     /// Lines from before the chain.
     pub unchained: u64,
     /// Lines that fit.
@@ -212,35 +224,37 @@ impl<'k> Walk<'k> {
         Self {
             seal,
             begun: head.begun,
+            purged: head.purged,
             at: head.purged,
-            hash: head.purged_hash,
-            credulous: false,
+            hash: Some(head.purged_hash),
+            anew: false,
             unchained: 0,
             chained: 0,
         }
     }
 
-    /// From a line on, behind one whose seal is believed.
-    pub fn from(seal: &'k dyn Fn(&[u8]) -> Hash, head: &Head, number: i64, before: Hash) -> Self {
-        Self { at: number - 1, hash: before, credulous: true, ..Self::new(seal, head) }
+    /// From a line on, behind one whose seal is believed, or missing.
+    pub fn from(seal: &'k dyn Fn(&[u8]) -> Hash, head: &Head, number: i64, before: Option<Hash>) -> Self {
+        Self { at: number - 1, hash: before, anew: true, ..Self::new(seal, head) }
     }
 
-    /// The last line seen.
-    pub const fn at(&self) -> (i64, Hash) {
-        (self.at, self.hash)
+    /// The last line seen, and its seal.
+    pub fn at(&self) -> Option<(i64, Hash)> {
+        Some((self.at, self.hash?))
     }
 
     /// What was still to be seen has been purged meanwhile: goes on behind it.
     pub fn skip_purged(&mut self, head: &Head) {
         if head.purged > self.at {
-            (self.at, self.hash) = (head.purged, head.purged_hash);
+            (self.purged, self.at, self.hash) = (head.purged, head.purged, Some(head.purged_hash));
         }
     }
 
     /// Looks at the next line.
     pub fn see(&mut self, line: &Line, hash: Option<&[u8]>) -> Result<(), Fault> {
         let number = line.number;
-        if number <= self.begun && hash.is_none() {
+        let is_from_before = (1..=self.begun).contains(&number) && self.purged <= self.begun;
+        if is_from_before && hash.is_none() {
             self.unchained += 1;
             return Ok(());
         }
@@ -252,15 +266,17 @@ impl<'k> Walk<'k> {
         }
         let Some(hash) = hash else { return Err(Fault::Unsealed(number)) };
         let fits = |before: &Hash| (self.seal)(&line.after(before)).as_slice() == hash;
-        if !fits(&self.hash) {
-            let anew = fits(&BROKEN);
-            if !(anew && self.credulous) {
-                return Err(if anew { Fault::Anew(number) } else { Fault::Changed(number) });
-            }
+        // First of all: whoever could have the head say that a line follows a break would have hidden it.
+        let is_anew = fits(&BROKEN);
+        if is_anew && !self.anew {
+            return Err(Fault::Anew(number));
         }
-        self.credulous = false;
+        if !is_anew && self.hash.is_some_and(|before| !fits(&before)) {
+            return Err(Fault::Changed(number));
+        }
+        self.anew = false;
         self.at = number;
-        self.hash = hash.try_into().map_err(|_| Fault::Changed(number))?;
+        self.hash = Some(hash.try_into().map_err(|_| Fault::Changed(number))?);
         self.chained += 1;
         Ok(())
     }
@@ -273,8 +289,54 @@ impl<'k> Walk<'k> {
         if self.at > head.number {
             return Err(Fault::BehindEnd(head.number + 1));
         }
-        if self.hash == head.hash { Ok(()) } else { Err(Fault::Changed(self.at)) }
+        if self.hash == Some(head.hash) { Ok(()) } else { Err(Fault::Changed(self.at)) }
     }
+}
+
+/// A line that may have to go for its age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aged {
+    /// Its place.
+    pub number: i64,
+    /// When it was written, as it says itself.
+    pub at: Timestamp,
+    /// Whether that is what was written: its seal fits, or it is from before the chain.
+    pub fits: bool,
+}
+
+/// What the oldest lines say of their age; the first is the oldest that is there.
+pub fn aged(seal: &dyn Fn(&[u8]) -> Hash, head: &Head, oldest: &[(Line, Option<Hash>)]) -> Vec<Aged> {
+    let mut before = (head.purged, head.purged_hash);
+    let look = |(line, hash): &(Line, Option<Hash>)| {
+        let fits = match hash {
+            None => line.number <= head.begun,
+            Some(hash) => {
+                let follows = |it: &Hash| seal(&line.after(it)) == *hash;
+                (before.0 + 1 == line.number && follows(&before.1)) || follows(&BROKEN)
+            }
+        };
+        if let Some(hash) = hash {
+            before = (line.number, *hash);
+        }
+        Aged { number: line.number, at: Timestamp::from_unix(line.at), fits }
+    };
+    oldest.iter().map(look).collect()
+}
+
+/// How many of the oldest lines no webhook waits for: it has them, or they are from before `given_up`.
+pub fn not_waited_for(oldest: &[Aged], delivered: Option<i64>, given_up: Timestamp) -> usize {
+    let is_waited_for =
+        |line: &Aged| delivered.is_some_and(|number| line.number > number) && line.at >= given_up;
+    oldest.iter().take_while(|line| !is_waited_for(line)).count()
+}
+
+/// How many of the oldest lines go: up to the last that is from before a moment, and none behind one that is younger. Lines
+/// rise with time, so that one which does not fit goes with the next old one that does; what it says itself, somebody else
+/// may have written. One from the future is of a clock that was wrong, and goes likewise.
+pub fn old(oldest: &[Aged], before: Timestamp, now: Timestamp) -> usize {
+    let is_young = |line: &Aged| line.fits && line.at >= before && line.at <= now;
+    let until = oldest.iter().position(is_young).unwrap_or(oldest.len());
+    oldest[..until].iter().rposition(|line| line.fits && line.at < before).map_or(0, |last| last + 1)
 }
 
 /// Where a line that does not fit was written, if `other` tells: a line whose seal it may have followed.
@@ -404,8 +466,85 @@ mod tests {
         lines.push((next.clone(), Some(hash)));
         let head = Head { number: 8, hash, ..head };
         assert_eq!(walk(&head, &lines), Err(Fault::Anew(8)));
-        let mut from = Walk::from(&seal, &head, 8, lines[6].1.unwrap());
-        assert_eq!(from.see(&next, Some(&hash)), Ok(()));
-        assert_eq!(from.end(&head), Ok(()));
+        for before in [lines[6].1, None] {
+            let mut from = Walk::from(&seal, &head, 8, before);
+            assert_eq!(from.see(&next, Some(&hash)), Ok(()));
+            assert_eq!(from.end(&head), Ok(()));
+        }
+        // Nobody hides it by a head that says what is before it went for its age.
+        let hiding = Head { begun: 0, purged: 7, purged_hash: BROKEN, ..head };
+        assert_eq!(walk(&hiding, &lines[7..]), Err(Fault::Anew(8)));
+    }
+
+    #[test]
+    fn whoever_puts_a_line_in_front_is_seen() {
+        let (head, mut lines) = chain();
+        lines.insert(0, (line(-5, "added"), None));
+        assert_eq!(walk(&head, &lines), Err(Fault::Purged(-5)));
+        let (head, lines) = chain();
+        let purged = Head { purged: 3, purged_hash: lines[2].1.unwrap(), ..head };
+        assert_eq!(walk(&purged, &lines[1..2]), Err(Fault::Purged(2)));
+    }
+
+    fn ages(head: &Head, lines: &Written) -> Vec<(i64, bool)> {
+        aged(&seal, head, lines).iter().map(|line| (line.number, line.fits)).collect()
+    }
+
+    #[test]
+    fn what_a_line_says_of_its_age_is_believed_if_it_fits() {
+        let (head, mut lines) = chain();
+        assert!(ages(&head, &lines).iter().all(|(_, fits)| *fits));
+        lines[3].0.at = 0;
+        let doubtful = |lines: &Written| {
+            ages(&head, lines)
+                .into_iter()
+                .filter(|(_, fits)| !fits)
+                .map(|(number, _)| number)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(doubtful(&lines), [4]);
+        lines[3].1 = Some([1; 32]);
+        assert_eq!(doubtful(&lines), [4, 5], "what follows it cannot be told");
+        lines[3].1 = None;
+        assert_eq!(doubtful(&lines), [4, 5]);
+        lines.remove(3);
+        assert_eq!(doubtful(&lines), [5]);
+    }
+
+    #[test]
+    fn what_is_old_goes_and_nothing_younger_with_it() {
+        let day = |day: i64| Timestamp::from_unix(day * 86_400);
+        let lines = |days: &[(i64, bool)]| {
+            let line = |(place, (at, fits)): (usize, &(i64, bool))| Aged {
+                number: place as i64,
+                at: day(*at),
+                fits: *fits,
+            };
+            days.iter().enumerate().map(line).collect::<Vec<_>>()
+        };
+        for (days, gone) in [
+            (&[(1, true), (2, true), (50, true)][..], 2),
+            (&[(50, true), (1, true)], 0),
+            // A clock that began in 1970 takes nothing along.
+            (&[(1, true), (50, true), (0, true), (51, true)], 1),
+            // One that was ahead goes with what was written after it.
+            (&[(1, true), (900, true), (2, true), (50, true)], 3),
+            (&[(900, true), (50, true)], 0),
+            // What somebody else wrote says nothing, whichever way.
+            (&[(1, true), (50, false), (2, true)], 3),
+            (&[(50, true), (0, false)], 0),
+            (&[(0, false), (50, true)], 0),
+            (&[], 0),
+        ] {
+            assert_eq!(old(&lines(days), day(10), day(100)), gone, "{days:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_webhook_waits_for_stays() {
+        let lines: Vec<_> =
+            (1..=5).map(|number| Aged { number, at: Timestamp::from_unix(number), fits: true }).collect();
+        let free = |delivered, given_up| not_waited_for(&lines, delivered, Timestamp::from_unix(given_up));
+        assert_eq!((free(None, 0), free(Some(3), 0), free(Some(9), 0), free(Some(1), 4)), (5, 3, 5, 3));
     }
 }

@@ -35,15 +35,16 @@ impl Desk {
     pub(super) async fn show_challenge(&self, visit: &Visit) -> Result<Reply, Refusal> {
         let query = Form::of_query(visit.query.as_deref());
         let return_to = query.optional("return_to").and_then(|text| text.parse().ok());
+        // Before all else: whoever is in and must prove it again may have no other way, either.
+        if query.optional(EMERGENCY).is_some() {
+            return Ok(self.ask_emergency_code(visit, StatusCode::OK, None, None, "", return_to.as_ref()));
+        }
         let challenge = self.challenge_of(visit).await?;
         let proves_again = query.optional("ended") == Some(TOO_OLD)
             || challenge.as_ref().is_some_and(|challenge| challenge.usable(self.clock.now()).is_ok());
         if visit.session.is_ok() && !proves_again {
             let return_to = return_to.unwrap_or_else(ReturnTo::home);
             return Ok(reply::see_other(return_to.as_str()));
-        }
-        if query.optional(EMERGENCY).is_some() {
-            return Ok(self.ask_emergency_code(StatusCode::OK, None, None, "", return_to.as_ref()));
         }
         let ended = query.optional("ended").filter(|ended| *ended != TOO_OLD || visit.session.is_ok());
         let notice = ended.and_then(|ended| self.pages.notice_of(ended));

@@ -89,8 +89,8 @@ pub(super) fn rehearsals() -> Vec<(&'static str, Value)> {
         ("identify.html", who("name", true, "alice", true)),
         ("code.html", code(true)),
         ("code.html", code(false)),
-        ("emergency.html", context! { identify_by => "phone", value => "", return_to => "/" }),
-        ("emergency.html", context! { identify_by => "name", value => "alice", return_to => "/a?b=c" }),
+        ("emergency.html", who("phone", true, "", false)),
+        ("emergency.html", who("name", false, "alice", true)),
         (
             "account.html",
             context! {

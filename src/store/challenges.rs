@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::chain::Chain;
 use super::rates::spend;
 use super::rows::{challenge, parse, user};
 use super::sql::{Lock, Row, Transaction, values};
-use crate::crypto::ChainKey;
 use crate::domain::challenge::{Approval, Challenge, State, Subject};
 use crate::domain::channel::Channel;
 use crate::domain::id::{ChallengeId, Reference};
@@ -363,7 +363,7 @@ pub(super) fn expire(t: &mut dyn Transaction, id: ChallengeId, now: Timestamp) -
 
 pub(super) fn accept(
     t: &mut dyn Transaction,
-    chain: &ChainKey,
+    chain: &Chain,
     approval: &Approval,
     new: &NewSession,
     now: Timestamp,
@@ -422,7 +422,7 @@ pub(super) fn purge(t: &mut dyn Transaction, now: Timestamp) -> Result<usize, St
     gone += t.execute("DELETE FROM orphan WHERE due_at < ?", values![over])?;
     gone += t.execute("DELETE FROM emergency_code WHERE expires_at < ?", values![over])?;
     let check = "DELETE FROM spend WHERE (key, at) IN \
-                 (SELECT key, at FROM spend WHERE at < ? AND key LIKE 'checks:%' LIMIT 1000)";
+                 (SELECT key, at FROM spend WHERE at < ? AND (key LIKE 'checks:%' OR key LIKE 'emergency:%') LIMIT 1000)";
     gone += t.execute(check, values![over])?;
     let spend = "DELETE FROM spend WHERE (key, at) IN (SELECT key, at FROM spend WHERE at < ? LIMIT 1000)";
     gone += t.execute(spend, values![longest_rate])?;

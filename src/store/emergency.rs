@@ -1,19 +1,20 @@
 //! Emergency codes, as transactions.
 
+use super::chain::Chain;
 use super::sql::{Lock, Row, Transaction, values};
 use super::{audit, rates, sessions, users};
-use crate::crypto::ChainKey;
 use crate::domain::challenge::Subject;
 use crate::domain::event::Event;
 use crate::domain::id::Reference;
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
+use crate::domain::user::{UserId, UserName};
 use crate::store::{EmergencyAttempt, NewEmergencyCode, NoEmergencyCode, StoreError, UserKey};
 
 /// The newest code of a user is the only one.
 pub(super) fn add(
     t: &mut dyn Transaction,
-    chain: &ChainKey,
+    chain: &Chain,
     new: &NewEmergencyCode,
     now: Timestamp,
 ) -> Result<Result<(), NoEmergencyCode>, StoreError> {
@@ -24,7 +25,8 @@ pub(super) fn add(
     if !user.may_sign_in() {
         return Ok(Err(NoEmergencyCode::ShutOut));
     }
-    t.execute("DELETE FROM emergency_code WHERE user_id = ?", values![user.id.0])?;
+    withdraw_of(t, user.id)?;
+    forget_tries(t, &Subject::user(user.id))?;
     let statement = "INSERT INTO emergency_code (hash, user_id, reference, made_at, expires_at, lifetime) \
                      VALUES (?, ?, ?, ?, ?, ?)";
     let lifetime = i64::try_from(new.lifetime.as_secs()).unwrap_or(i64::MAX);
@@ -33,6 +35,31 @@ pub(super) fn add(
     sessions::note_change(t, "break_glass_made", &reference, now)?;
     audit::append(t, chain, std::slice::from_ref(&new.event))?;
     Ok(Ok(()))
+}
+
+/// Takes the code of a user back; whether there was one. None when there is no such user.
+pub(super) fn withdraw(t: &mut dyn Transaction, name: &UserName) -> Result<Option<bool>, StoreError> {
+    let Some(user) = users::find(t, &UserKey::Name(name.clone()))? else { return Ok(None) };
+    t.lock(&[Lock::Subject(&Subject::user(user.id))])?;
+    withdraw_of(t, user.id).map(Some)
+}
+
+/// The same for whoever has the user.
+pub(super) fn withdraw_of(t: &mut dyn Transaction, user: UserId) -> Result<bool, StoreError> {
+    Ok(t.execute("DELETE FROM emergency_code WHERE user_id = ?", values![user.0])? > 0)
+}
+
+/// Takes all of them back.
+pub(super) fn withdraw_all(t: &mut dyn Transaction) -> Result<usize, StoreError> {
+    t.execute("DELETE FROM emergency_code", values![])
+}
+
+/// What was tried in vain counts no more, from wherever.
+pub(super) fn forget_tries(t: &mut dyn Transaction, subject: &Subject) -> Result<(), StoreError> {
+    let key = format!("emergency:{}", subject.as_str());
+    // A semicolon comes after the colon, and no key goes on with another sign.
+    let statement = "DELETE FROM spend WHERE key > ? AND key < ?";
+    t.execute(statement, values![format!("{key}:"), format!("{key};")]).map(drop)
 }
 
 /// Counts a try, whoever it is by.
@@ -47,7 +74,7 @@ pub(super) fn spend(
 /// Opens a session for whoever takes the code away first, and writes that down.
 pub(super) fn take(
     t: &mut dyn Transaction,
-    chain: &ChainKey,
+    chain: &Chain,
     attempt: &EmergencyAttempt,
     now: Timestamp,
 ) -> Result<Option<(Session, Event)>, StoreError> {

@@ -23,6 +23,7 @@ use self::connection::Connection;
 use super::engine::{Dialect, Engine};
 use super::{OpenError, StoreError, Use};
 use crate::config;
+use crate::crypto::ChainKey;
 use crate::tls;
 
 /// What connections are made with.
@@ -43,10 +44,14 @@ const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(750);
 
 /// Connects, brings the schema up to date and starts the threads.
-pub(super) fn start(settings: &config::Postgres, use_: Use) -> Result<Engine, OpenError> {
+pub(super) fn start(
+    settings: &config::Postgres,
+    use_: Use,
+    chain: Option<&ChainKey>,
+) -> Result<Engine, OpenError> {
     let server = Arc::new(Server::new(settings, use_)?);
     let mut first = Connection::open(&server)?;
-    migrate::migrate(&mut first, &server)?;
+    migrate::migrate(&mut first, &server, chain.filter(|_| use_ != Use::TakeOver))?;
     if use_ == Use::Move {
         migrate::refuse_company(&mut first)?;
     } else if migrate::is_being_filled(&mut first)? {

@@ -18,9 +18,12 @@ use rusqlite::{Connection, OpenFlags, ToSql, TransactionBehavior, params_from_it
 use tokio::sync::{Notify, mpsc};
 
 use self::file::{Depth, explained};
+use super::chain::{StoredHead, put_head};
 use super::engine::{Command, Dialect, Engine, Kind, QUEUE, Request};
 use super::sql::{Lock, Row, Transaction, Value};
 use super::{StoreError, Use};
+use crate::crypto::ChainKey;
+use crate::domain::chain::Head;
 
 /// The schema this version writes, one step a file.
 pub(super) const MIGRATIONS: &[&str] = &[
@@ -28,6 +31,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0002.sql"),
     include_str!("../../migrations/sqlite/0003.sql"),
 ];
+/// The one that began the chain of the audit trail.
+const CHAINED: i64 = 3;
 /// A look at a file costs next to nothing.
 const POLL: Duration = Duration::from_millis(250);
 /// Commands committed together.
@@ -37,15 +42,15 @@ const BATCH: usize = 128;
 const CHECK_WITHIN: Duration = Duration::from_secs(20);
 
 /// Opens the file, making it and bringing its schema up to date.
-pub(super) fn start(path: &Path, use_: Use) -> Result<Engine, StoreError> {
-    open(path, use_).map_err(|error| explained(path, error))
+pub(super) fn start(path: &Path, use_: Use, chain: Option<&ChainKey>) -> Result<Engine, StoreError> {
+    open(path, use_, chain).map_err(|error| explained(path, error))
 }
 
-fn open(path: &Path, use_: Use) -> Result<Engine, StoreError> {
+fn open(path: &Path, use_: Use, chain: Option<&ChainKey>) -> Result<Engine, StoreError> {
     make_private(path);
     let claim = if use_ == Use::Beside { None } else { Some(file::claim(path)?) };
     let mut writing = connect(path)?;
-    migrate(&mut writing)?;
+    migrate(&mut writing, chain.filter(|_| use_ != Use::TakeOver))?;
     if use_ != Use::Move && is_being_filled(&writing)? {
         return Err(StoreError::Unfinished);
     }
@@ -107,15 +112,24 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+/// Whoever may bring the schema up to date has the key of the chain, whose beginning is sealed at once.
+fn migrate(connection: &mut Connection, chain: Option<&ChainKey>) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let known = MIGRATIONS.len() as i64;
     if found > known {
         return Err(StoreError::Newer { found, known });
     }
+    if found == known {
+        return Ok(());
+    }
+    let Some(key) = chain else { return Err(StoreError::Older { found, known }) };
     for step in &MIGRATIONS[usize::try_from(found).unwrap_or(0)..] {
         transaction.execute_batch(step)?;
+    }
+    if found < CHAINED {
+        let begun = transaction.query_row("SELECT begun FROM audit_chain", [], |row| row.get(0))?;
+        put_head(&mut Savepoint(&transaction), &StoredHead::new(key, &Head::behind(begun)))?;
     }
     transaction.pragma_update(None, "user_version", known)?;
     transaction.pragma_update(None, "application_id", file::APPLICATION)?;

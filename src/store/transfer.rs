@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 
-use super::audit::{self, StoredHead};
+use super::audit;
+use super::chain::{self, Chain, StoredHead};
 use super::engine::Dialect;
 use super::sql::{Row, Transaction, Value, values};
 use super::{Store, StoreError};
-use crate::crypto::ChainKey;
 use crate::domain::event::{Event, What};
 use crate::domain::time::Timestamp;
 
@@ -227,8 +227,8 @@ pub async fn transfer(
     }
     let counters = read_counters(from).await?;
     let last_change = from.last_change().await?;
-    let head = from.read(|t| audit::stored_head(t)).await?;
-    let chain = to.chain()?;
+    let head = from.read(|t| chain::stored_head(t)).await?;
+    let chain = to.chain()?.clone();
     if from.read(|t| self::state(t)).await? != state {
         return Err(used_meanwhile());
     }
@@ -362,7 +362,7 @@ pub(super) fn sample(t: &mut dyn Transaction) -> Result<(), StoreError> {
     for table in TABLES {
         page(t, table, None, 1)?;
     }
-    audit::stored_head(t)?;
+    chain::stored_head(t)?;
     t.one("SELECT number FROM last_change", values![], |row| row.get::<i64>("number")).map(drop)
 }
 
@@ -446,7 +446,7 @@ fn finish(
     t: &mut dyn Transaction,
     dialect: Dialect,
     (counters, last_change): (&[i64], i64),
-    (head, chain): (&StoredHead, &ChainKey),
+    (head, chain): (&StoredHead, &Chain),
     arrived: &Event,
 ) -> Result<(), StoreError> {
     for ((table, column), given) in COUNTERS.iter().zip(counters) {
@@ -462,7 +462,7 @@ fn finish(
         }
     }
     t.execute("UPDATE last_change SET number = ?", values![last_change])?;
-    audit::put_head(t, head)?;
+    chain::put_head(t, head)?;
     audit::append(t, chain, std::slice::from_ref(arrived))?;
     t.execute("DROP TABLE moving", values![]).map(drop)
 }

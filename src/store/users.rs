@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::rows::user;
-use super::sessions;
 use super::sql::{Lock, Transaction, Value, values};
+use super::{emergency, sessions};
 use crate::domain::challenge::Subject;
 use crate::domain::session::SessionEnd;
 use crate::domain::time::Timestamp;
@@ -83,6 +83,8 @@ pub(super) fn change(
     let subject = Subject::user(found.id);
     t.lock(&[Lock::Subject(&subject)])?;
     let id = found.id.0;
+    // Whatever is changed about them, a code that was made before is good for nothing any more.
+    emergency::withdraw_of(t, found.id)?;
     match change {
         UserChange::SetPhone(number) => {
             let holder =
@@ -102,6 +104,7 @@ pub(super) fn change(
                 values![id],
             )?;
             forget_limits(t, &subject)?;
+            emergency::forget_tries(t, &subject)?;
             return Ok(Ok(true));
         }
         UserChange::Remove => {

@@ -168,10 +168,15 @@ impl Cluster {
 
     /// What psql prints, as the administrator; columns are separated by `|`.
     fn sql(&self, database: &str, text: &str) -> String {
+        let said = succeeded("psql", self.psql(database, text).output());
+        String::from_utf8(said.stdout).unwrap().trim_end().to_owned()
+    }
+
+    fn psql(&self, database: &str, text: &str) -> Command {
         let mut psql = psql();
         psql.args(["-U", "postgres", "-d", database, "-h"]).arg(&self.directory);
-        let said = succeeded("psql", psql.args(["-p", &self.port.to_string(), "-c", text]).output());
-        String::from_utf8(said.stdout).unwrap().trim_end().to_owned()
+        psql.args(["-p", &self.port.to_string(), "-c", text]);
+        psql
     }
 
     /// A program of the server's on its data, as the user that may run it.
@@ -240,6 +245,11 @@ impl Database {
     /// Runs a statement as the administrator of the cluster; what it prints, columns separated by `|`.
     pub fn sql(&self, text: &str) -> String {
         self.cluster.sql(&self.name, text)
+    }
+
+    /// Whether the database does not let a statement happen.
+    pub fn refuses(&self, text: &str) -> bool {
+        !self.cluster.psql(&self.name, text).output().unwrap().status.success()
     }
 
     /// Breaks every connection to this database; how many there were.

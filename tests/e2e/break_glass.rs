@@ -106,10 +106,61 @@ async fn a_code_ends_and_so_does_its_session() {
     scene.house.run(&["user", "disable", "bob"]);
     scene.browser().break_glass(BOB, &bob).await.expect(401, WRONG);
     expect_failure(&scene.house.command(&["user", "break-glass", "bob", "--reason", "x"]), "bob is disabled");
+    // And their code is good no more once they may come again: who knows who has it.
+    scene.house.run(&["user", "enable", "bob"]);
+    scene.browser().break_glass(BOB, &bob).await.expect(401, WRONG);
     expect_failure(
         &scene.house.command(&["user", "break-glass", "nobody", "--reason", "x"]),
         "there is no user",
     );
+}
+
+#[tokio::test]
+async fn a_code_is_taken_back() {
+    let scene = Scene::start("").await;
+    let withdraw = ["user", "break-glass", "alice", "--withdraw"];
+    for taken_back in [
+        &withdraw[..],
+        &["session", "revoke", "--user", "alice"],
+        &["session", "revoke", "--all"],
+        &["user", "set-phone", "alice", "+14155550177"],
+        &["user", "set-phone", "alice", ALICE],
+    ] {
+        let code = scene.house.code("alice");
+        scene.house.run(taken_back);
+        scene.browser().break_glass(ALICE, &code).await.expect(401, WRONG);
+        assert_eq!(scene.house.told("SELECT '' || count(*) FROM emergency_code"), "0", "{taken_back:?}");
+    }
+    assert!(scene.house.run(&withdraw).contains("had no emergency code"));
+    assert!(scene.house.details("user_changed").contains(&"emergency code withdrawn".to_owned()));
+    expect_failure(
+        &scene.house.command(&["user", "break-glass", "nobody", "--withdraw"]),
+        "there is no user",
+    );
+    assert_eq!(scene.house.command(&["user", "break-glass", "alice"]).status.code(), Some(64));
+}
+
+/// Whoever is in and has to prove it again has a phone that is lost, too.
+#[tokio::test]
+async fn a_code_proves_again_and_is_offered_where_people_wait_for_one() {
+    let scene = Scene::start("").await;
+    let alice = scene.signed_in(ALICE).await;
+    let page = alice.go("/.vestibule/challenge?ended=proof_too_old&return_to=%2Fpage").await;
+    page.expect(200, "emergency=1");
+    let form = alice.go("/.vestibule/challenge?emergency=1&return_to=%2Fpage").await;
+    form.expect(200, "Enter your emergency code");
+    form.expect(200, "ended=proof_too_old");
+    let code = scene.house.code("alice");
+    assert_eq!(alice.break_glass(ALICE, &code).await.status, 303);
+    let waiting = scene.browser();
+    waiting.start(BOB).await;
+    waiting.challenge().await.expect(200, "I have an emergency code");
+    waiting.go("/.vestibule/challenge?emergency=1").await.expect(200, "Enter your emergency code");
+    // Nobody else's form leads there.
+    let fields = [("phone", BOB), ("code", "0000-0000-0000-0000")];
+    let foreign =
+        waiting.submit_from_site("http://evil.example", "/.vestibule/challenge/emergency", &fields).await;
+    assert_eq!(foreign.status, 403);
 }
 
 #[tokio::test]
@@ -126,6 +177,11 @@ async fn tries_are_counted_whoever_makes_them() {
         scene.browser().break_glass(phone, &code).await.expect(429, "Too many codes were typed");
     }
     scene.browser().break_glass(BOB, wrong).await.expect(429, "Too many codes were typed");
+    let tries = "SELECT group_concat(DISTINCT substr(key, -10)) FROM spend WHERE key LIKE 'emergency:user:%'";
+    assert_eq!(scene.house.told(tries), ":127.0.0.1", "whoever else tries does not keep her out");
+    // A newer code begins anew.
+    scene.house.code("alice");
+    assert_eq!(scene.house.told("SELECT '' || count(*) FROM spend WHERE key LIKE 'emergency:user:1:%'"), "0");
     assert_eq!(scene.house.told("SELECT '' || count(*) FROM emergency_code"), "1", "it is still there");
 }
 

@@ -217,6 +217,14 @@ async fn who_cannot_take_over_changes_nothing() {
         assert!(alice.is_in().await);
     }
     std::fs::write(&scene.house.config, &good).unwrap();
+    // A version that would have to change the schema, which the one that runs could not go on with.
+    scene.house.sql("PRAGMA user_version = 2");
+    scene.gateway.signal("USR2");
+    let line = scene.gateway.wait_for_log("systemctl restart");
+    assert!(line.contains("schema 2"), "{line}");
+    scene.gateway.wait_for_log(STAYS);
+    assert!(alice.is_in().await);
+    scene.house.sql("PRAGMA user_version = 3");
     // It still has the store to itself.
     let output = scene.house.command(&["serve"]);
     let text = String::from_utf8_lossy(&output.stderr);

@@ -67,7 +67,7 @@ fn fill(house: &House) {
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 40000) \
          INSERT INTO spend SELECT 'starts:ü' || i, 1, i FROM n; \
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000) \
-         INSERT INTO audit (at, what, client, detail) SELECT CAST(strftime('%s') AS INTEGER), 'code_sent', '192.0.2.1', 'a' || char(0) || 'b' FROM n; \
+         INSERT INTO audit (at, what, client, detail, hash) SELECT CAST(strftime('%s') AS INTEGER), 'code_sent', '192.0.2.1', 'a' || char(0) || 'b', x'' FROM n; \
          INSERT INTO line VALUES ('a', 'mobile', 1, 1, 2), ('b', NULL, NULL, NULL, NULL), ('c', NULL, 5, 0, NULL); \
          INSERT INTO orphan VALUES ('vonage', 'h', 'K7QX-2MHD', 5); \
          INSERT INTO closure VALUES ('conversion', 5); \

@@ -184,10 +184,10 @@ async fn a_line_is_given_up_after_a_day_and_not_purged_before() {
     eventually("it was tried", async || !receiver.got().is_empty()).await;
     let line = receiver.got()[0].0.clone();
     let there = format!("SELECT '' || count(*) FROM audit WHERE number = {line}");
-    scene.house.sql("UPDATE audit SET at = at - 3600");
-    scene.restart();
-    // The first purge comes with the start; what is waited for stays.
-    eventually("a purge", async || !scene.house.details("audit_purged").is_empty()).await;
+    // A purge comes with each start; what is waited for stays.
+    while scene.house.details("audit_purged").is_empty() {
+        scene.restart();
+    }
     assert_eq!(scene.house.told(&there), "1");
     scene.house.sql(&format!("UPDATE audit SET at = at - 86400 WHERE number = {line}; UPDATE webhook SET held_until = 0, due_at = 0"));
     scene.gateway.has_logged("are given up").await;

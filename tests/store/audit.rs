@@ -1,11 +1,12 @@
 //! The audit trail: every line, in order, found by what it is about.
 
 use vestibule::audit::verify::{Report, Wanted, verify};
-use vestibule::domain::chain::Fault;
+use vestibule::crypto::MasterKey;
+use vestibule::domain::chain::{Fault, Head};
 use vestibule::domain::channel::Channel;
 use vestibule::domain::event::{Event, Message, What};
 use vestibule::domain::spend::Guard;
-use vestibule::store::About;
+use vestibule::store::{About, Use};
 
 use crate::engine::{Fixture, Store, chain, on_every_engine};
 use crate::given::{NOW, after, name, reference, user};
@@ -22,8 +23,17 @@ on_every_engine!(
     an_end_that_goes_is_missed_even_where_the_trail_went_on,
     an_earlier_head_must_be_part_of_it,
     what_is_old_goes_and_the_rest_still_fits,
+    an_older_end_is_missed_by_whoever_wrote_the_newer_one,
+    what_was_not_committed_is_not_missed,
+    the_chain_cannot_be_begun_again,
+    what_is_said_to_have_gone_for_its_age_is_missed,
+    a_line_that_is_made_old_takes_nothing_along,
+    a_trail_of_another_key_is_told_by_where_it_ends,
+    the_rest_is_looked_at_whatever_is_before_it,
     lines_from_before_the_chain_are_told_apart,
+    whoever_knows_of_no_seals_writes_nothing,
     without_the_key_nothing_is_written,
+    whoever_takes_over_leaves_the_schema_as_it_is,
 );
 
 pub fn event(detail: &str) -> Event {
@@ -191,6 +201,7 @@ async fn what_was_done_behind_our_back_is_named(store: Fixture) {
              UPDATE audit SET number = {other} WHERE number = -1;"
         )
     };
+    let none = store.place.bytes("");
     let keep = "CREATE TABLE kept AS SELECT * FROM audit;";
     store.place.sql(keep);
     for (change, fault) in [
@@ -198,7 +209,7 @@ async fn what_was_done_behind_our_back_is_named(store: Fixture) {
         ("UPDATE audit SET client = '' WHERE number = 4".to_owned(), Fault::Changed(4)),
         ("UPDATE audit SET at = at + 1 WHERE number = 9".to_owned(), Fault::Changed(9)),
         ("UPDATE audit SET handle = 'x' WHERE number = 1".to_owned(), Fault::Changed(1)),
-        ("UPDATE audit SET hash = NULL WHERE number = 5".to_owned(), Fault::Unsealed(5)),
+        (format!("UPDATE audit SET hash = {none} WHERE number = 5"), Fault::Unsealed(5)),
         ("DELETE FROM audit WHERE number = 1".to_owned(), Fault::Missing(1, 1)),
         ("DELETE FROM audit WHERE number IN (4, 5)".to_owned(), Fault::Missing(4, 5)),
         ("DELETE FROM audit WHERE number > 7".to_owned(), Fault::EndMissing(8, 9)),
@@ -236,13 +247,18 @@ async fn an_end_that_goes_is_missed_even_where_the_trail_went_on(store: Fixture)
         "DELETE FROM audit WHERE number > 7; \
          UPDATE audit_chain SET number = 7, hash = (SELECT hash FROM audit WHERE number = 7)",
     );
-    write(&store, 3).await;
+    // A gateway that did not write them goes on, and tells of it by that.
+    let other = store.place.open().await.unwrap();
+    write(&other, 3).await;
     assert_eq!(look_at_all(&store).await.unwrap_err(), Fault::Anew(8));
     // Known and noted, the rest can be looked at.
     let rest = look(&store, Wanted { from: Some(8), expected: None }).await.unwrap();
     assert_eq!((rest.chained, rest.head.0), (3, 10));
     // A line that somebody else put behind the end is in the way of nothing.
-    store.place.sql("INSERT INTO audit (number, at, what, client, detail) VALUES (11, 5, 'x', '', '')");
+    let none = store.place.bytes("");
+    store.place.sql(&format!(
+        "INSERT INTO audit (number, at, what, client, detail, hash) VALUES (11, 5, 'x', '', '', {none})"
+    ));
     write(&store, 1).await;
     let found = look(&store, Wanted { from: Some(9), expected: None }).await.unwrap_err();
     assert_eq!(found, Fault::Unsealed(11));
@@ -274,11 +290,108 @@ async fn what_is_old_goes_and_the_rest_still_fits(store: Fixture) {
     assert_eq!(look_at_all(&store).await.unwrap_err(), Fault::Missing(1_201, 1_300));
 }
 
+/// An older head of ours, which is sealed as it should be, in the place of the newest.
+async fn an_older_end_is_missed_by_whoever_wrote_the_newer_one(store: Fixture) {
+    write(&store, 5).await;
+    store.place.sql("CREATE TABLE head AS SELECT * FROM audit_chain");
+    write(&store, 1).await;
+    let put_back = "DELETE FROM audit WHERE number > 5; DELETE FROM audit_chain; INSERT INTO audit_chain SELECT * FROM head";
+    store.place.sql(put_back);
+    // Nobody can tell by the store alone ...
+    assert_eq!(look_at_all(&store).await.unwrap().chained, 5);
+    // ... but whoever wrote what is missing.
+    write(&store, 1).await;
+    assert_eq!(look_at_all(&store).await.unwrap_err(), Fault::Missing(6, 6));
+    assert_eq!(store.last_line().unwrap().0, 7);
+}
+
+/// A transaction that came to nothing is no end that could be missed.
+async fn what_was_not_committed_is_not_missed(store: Fixture) {
+    write(&store, 3).await;
+    let break_it = "ALTER TABLE audit_chain RENAME TO away";
+    store.place.sql(break_it);
+    assert!(store.append_audit(vec![event("lost")]).await.is_err());
+    store.place.sql("ALTER TABLE away RENAME TO audit_chain");
+    write(&store, 1).await;
+    assert_eq!(look_at_all(&store).await.unwrap().chained, 4);
+}
+
+/// Whoever cannot seal a line makes the gateway take the whole trail for one from before the chain, or for gone.
+async fn the_chain_cannot_be_begun_again(store: Fixture) {
+    write(&store, 9).await;
+    let zero = "(SELECT purged_hash FROM audit_chain)";
+    let none = store.place.bytes("");
+    store.place.sql(&format!(
+        "UPDATE audit SET hash = {none}, detail = 'x'; \
+         UPDATE audit_chain SET number = 9, begun = 9, purged = 9, hash = {zero}, seal = {none}"
+    ));
+    let fresh = store.place.open().await.unwrap();
+    assert_eq!(look_at_all(&fresh).await.unwrap_err(), Fault::Head);
+    assert_eq!(fresh.purge_audit(after(1_000_000), after(1_000_000)).await.unwrap(), 0);
+    write(&fresh, 1).await;
+    assert_eq!(look_at_all(&fresh).await.unwrap_err(), Fault::Anew(10));
+}
+
+async fn what_is_said_to_have_gone_for_its_age_is_missed(store: Fixture) {
+    write(&store, 9).await;
+    let ones = "(SELECT hash FROM ones)";
+    store.place.sql("CREATE TABLE ones AS SELECT hash FROM audit WHERE number = 1");
+    let none = store.place.bytes("");
+    for purged_hash in [ones, "(SELECT hash FROM audit_chain)"] {
+        let fresh = store.place.open().await.unwrap();
+        store.place.sql(&format!(
+            "UPDATE audit_chain SET purged = (SELECT max(number) FROM audit), purged_hash = {purged_hash}, seal = {none}; \
+             DELETE FROM audit"
+        ));
+        write(&fresh, 1).await;
+        let found = look_at_all(&fresh).await.unwrap_err();
+        assert!(matches!(found, Fault::Anew(_)), "{found}");
+    }
+}
+
+/// A line's own word for its age is not taken where its seal does not fit.
+async fn a_line_that_is_made_old_takes_nothing_along(store: Fixture) {
+    let at = |n: u64| Event { at: after(n), ..event(&n.to_string()) };
+    store.append_audit((0..40).map(at).collect()).await.unwrap();
+    store.place.sql("UPDATE audit SET at = 0 WHERE number = 30");
+    assert_eq!(store.purge_audit(after(10), after(40)).await.unwrap(), 10);
+    assert_eq!(look_at_all(&store).await.unwrap_err(), Fault::Changed(30));
+    // Once what is behind it is old, it goes, and that is said.
+    assert_eq!(store.purge_audit(after(35), after(40)).await.unwrap(), 25);
+    assert_eq!(look_at_all(&store).await.unwrap().purged, Some(35));
+    let told = details(&store, About::default(), 1).await;
+    assert_eq!(told, ["lines 11 to 35, which were not all as they had been written"]);
+}
+
+async fn a_trail_of_another_key_is_told_by_where_it_ends(store: Fixture) {
+    write(&store, 5).await;
+    let other = MasterKey::new(&[8; 32]).chain();
+    let theirs = store.place.open_for(Use::Beside, Some(other.clone())).await.unwrap();
+    write(&theirs, 3).await;
+    let found = verify(&theirs, &other, Wanted::default(), &mut |_, _| ()).await.unwrap();
+    assert_eq!(found.unwrap_err(), Fault::Anew(6));
+    let from = Wanted { from: Some(6), expected: None };
+    assert_eq!(verify(&theirs, &other, from, &mut |_, _| ()).await.unwrap().unwrap().chained, 3);
+}
+
+async fn the_rest_is_looked_at_whatever_is_before_it(store: Fixture) {
+    write(&store, 9).await;
+    store.place.sql("DELETE FROM audit WHERE number IN (4, 5)");
+    let from = async |from| look(&store, Wanted { from: Some(from), expected: None }).await;
+    assert_eq!(from(6).await.unwrap().chained, 4);
+    assert_eq!(from(10).await.unwrap().chained, 0);
+    assert_eq!(from(11).await.unwrap_err(), Fault::Beyond(11, 9));
+}
+
 async fn lines_from_before_the_chain_are_told_apart(store: Fixture) {
-    store.place.sql(
-        "INSERT INTO audit (number, at, what, client, detail) VALUES (1, 5, 'x', '', ''), (2, 5, 'x', '', ''); \
-         UPDATE audit_chain SET number = 2, begun = 2, purged = 2",
-    );
+    let head = Head::behind(2);
+    let seal: String = chain().seal(&head.bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    store.place.sql(&format!(
+        "INSERT INTO audit (number, at, what, client, detail, hash) VALUES (1, 5, 'x', '', '', {0}), (2, 5, 'x', '', '', {0}); \
+         UPDATE audit_chain SET number = 2, begun = 2, purged = 2, seal = {1}",
+        store.place.bytes(""),
+        store.place.bytes(&seal)
+    ));
     write(&store, 3).await;
     let report = look_at_all(&store).await.unwrap();
     assert_eq!((report.unchained, report.chained, report.head.0), (2, 3, 5));
@@ -287,8 +400,26 @@ async fn lines_from_before_the_chain_are_told_apart(store: Fixture) {
     assert_eq!((report.unchained, report.chained, report.purged), (0, 4, None));
 }
 
+/// A gateway of an older version knows of no seal: it writes nothing that would be taken for a gap later.
+async fn whoever_knows_of_no_seals_writes_nothing(store: Fixture) {
+    write(&store, 1).await;
+    let old = "INSERT INTO audit (number, at, what, client, detail) VALUES (2, 5, 'x', '', '')";
+    assert!(store.place.is_refused(old));
+    assert_eq!(look_at_all(&store).await.unwrap().chained, 1);
+}
+
 async fn without_the_key_nothing_is_written(store: Fixture) {
     let keyless = store.place.open_without_key().await.unwrap();
     assert!(keyless.append_audit(vec![event("x")]).await.is_err());
     assert!(store.audit(About::default(), 9).await.unwrap().is_empty());
+}
+
+/// The process before it may have to go on.
+async fn whoever_takes_over_leaves_the_schema_as_it_is(store: Fixture) {
+    let new = store.place.another();
+    for (use_, key) in [(Use::TakeOver, Some(chain())), (Use::Beside, None)] {
+        let error = new.open_for(use_, key).await.expect_err("nothing is there yet");
+        assert!(error.to_string().contains("systemctl restart"), "{error}");
+    }
+    assert!(store.place.open_for(Use::TakeOver, Some(chain())).await.is_ok());
 }

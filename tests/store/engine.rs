@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use tokio::sync::Barrier;
 use vestibule::config::{Postgres, Trust};
 use vestibule::crypto::{ChainKey, MasterKey};
-use vestibule::store::OpenError;
 pub use vestibule::store::Store;
+use vestibule::store::{OpenError, Use};
 
 use crate::postgres::Database;
 
@@ -39,16 +39,23 @@ impl Place {
 
     /// Opens it as a gateway that starts does.
     pub async fn open(&self) -> Result<Store, OpenError> {
-        Ok(self.open_without_key().await?.with_chain(chain()))
+        self.open_for(Use::Beside, Some(chain())).await
     }
 
     /// The same for one who may not write to the audit trail.
     pub async fn open_without_key(&self) -> Result<Store, OpenError> {
+        self.open_for(Use::Beside, None).await
+    }
+
+    /// The same for another use.
+    pub async fn open_for(&self, use_: Use, chain: Option<ChainKey>) -> Result<Store, OpenError> {
         match self {
-            Self::Sqlite(directory) => Ok(Store::sqlite(&directory.path().join("vestibule.db"))?),
+            Self::Sqlite(directory) => {
+                Ok(Store::sqlite(&directory.path().join("vestibule.db"), use_, chain)?)
+            }
             Self::Postgres(database) => {
                 let server = reach(database);
-                tokio::task::spawn_blocking(move || Store::postgres(&server)).await.unwrap()
+                tokio::task::spawn_blocking(move || Store::postgres(&server, use_, chain)).await.unwrap()
             }
         }
     }
@@ -61,6 +68,25 @@ impl Place {
                 file.execute_batch(text).unwrap();
             }
             Self::Postgres(database) => drop(database.sql(text)),
+        }
+    }
+
+    /// Whether the database itself does not let that happen.
+    pub fn is_refused(&self, text: &str) -> bool {
+        match self {
+            Self::Sqlite(directory) => {
+                let file = rusqlite::Connection::open(directory.path().join("vestibule.db")).unwrap();
+                file.execute_batch(text).is_err()
+            }
+            Self::Postgres(database) => database.refuses(text),
+        }
+    }
+
+    /// Bytes, given in hexadecimal digits, as a statement has them.
+    pub fn bytes(&self, digits: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("x'{digits}'"),
+            Self::Postgres(_) => format!("decode('{digits}', 'hex')"),
         }
     }
 

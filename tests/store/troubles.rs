@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use vestibule::config::{Postgres, Trust};
 use vestibule::domain::time::Timestamp;
-use vestibule::store::{OpenError, Store, StoreError, StoredKey};
+use vestibule::store::{OpenError, Store, StoreError, StoredKey, Use};
 
-use crate::engine::reach;
+use crate::engine::{chain, reach};
 use crate::given::NOW;
 use crate::postgres::{Database, psql};
 
 async fn open(server: Postgres) -> Result<Store, OpenError> {
-    tokio::task::spawn_blocking(move || Store::postgres(&server)).await.unwrap()
+    tokio::task::spawn_blocking(move || Store::postgres(&server, Use::Beside, Some(chain()))).await.unwrap()
 }
 
 fn key(kid: &str, created_at: Timestamp) -> StoredKey {

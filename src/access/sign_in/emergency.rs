@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use tokio::time::Instant;
 
 use super::{Cause, Failure, Identity, SignIn, SignedIn, Trail, tables};
+use crate::access::addresses::network;
 use crate::access::pace;
 use crate::crypto;
 use crate::domain::challenge::Subject;
@@ -52,12 +53,13 @@ impl SignIn {
         // What cannot be one costs no try, and is answered like a wrong one.
         let code: EmergencyCode = typed.parse().map_err(|_| Cause::WrongEmergencyCode)?;
         tables::read().await;
-        let who = self.read(identity, trail).await?;
+        let who = self.read(identity).await?;
         let user = self.parts.store.user(who.key).await?;
         trail.user = user.as_ref().map(|user| user.name.clone());
         let subject =
             user.as_ref().map_or_else(|| Subject::stranger(&who.hash), |user| Subject::user(user.id));
-        let key = format!("emergency:{}", subject.as_str());
+        // By network, too: else a stranger could keep somebody's last way in shut.
+        let key = format!("emergency:{}:{}", subject.as_str(), network(trail.client));
         let (rate, now) = (self.limits.checks_per_challenge, self.parts.clock.now());
         let spent = self.parts.store.spend_emergency_try(Spend { key, rate }, now).await?;
         spent.map_err(Cause::TooManyAttempts)?;

@@ -49,7 +49,13 @@ impl SignIn {
     pub(super) async fn identify(&self, identity: Identity, trail: &Trail) -> Result<Identified, Cause> {
         // Else only a person who is known would wait for them.
         tables::read().await;
-        let Typed { key, hash: typed, landline } = self.read(identity, trail).await?;
+        let Typed { key, hash: typed, landline } = self.read(identity).await?;
+        if let UserKey::PhoneNumber(number) = &key
+            && let Err(stop) = self.guard.watch(trail.client, number)
+        {
+            sender::stopped(&self.guard, &self.writer, stop.guard, trail).await;
+            return Err(Cause::TooManyRequests(stop.wait));
+        }
         let found = self.parts.store.user(key.clone()).await?;
         let subject = found.as_ref().map_or_else(|| Subject::stranger(&typed), |user| Subject::user(user.id));
         let closed = self.parts.store.failures(subject.clone()).await?.is_closed();
@@ -72,7 +78,8 @@ impl SignIn {
         })
     }
 
-    pub(super) async fn read(&self, identity: Identity, trail: &Trail) -> Result<Typed, Cause> {
+    /// What was typed, and nothing of whom it belongs to.
+    pub(super) async fn read(&self, identity: Identity) -> Result<Typed, Cause> {
         match identity {
             Identity::Name(text) => {
                 let name: UserName = text.parse().map_err(|_| Cause::Name)?;
@@ -81,10 +88,6 @@ impl SignIn {
             }
             Identity::Phone(text) => {
                 let (number, landline) = self.phone_number(text).await?;
-                if let Err(stop) = self.guard.watch(trail.client, &number) {
-                    sender::stopped(&self.guard, &self.writer, stop.guard, trail).await;
-                    return Err(Cause::TooManyRequests(stop.wait));
-                }
                 let hash = self.parts.master.hash("number", number.as_e164());
                 Ok(Typed { key: UserKey::PhoneNumber(number), hash, landline })
             }

@@ -221,7 +221,7 @@ async fn store(settings: &Settings) -> Vec<Finding> {
     }
     let place = settings.store.place.clone();
     // It waits for the disk or the server.
-    let opened = tokio::task::spawn_blocking(move || app::open(&place, Use::Beside)).await;
+    let opened = tokio::task::spawn_blocking(move || app::open(&place, Use::Beside, None)).await;
     let store = match opened {
         Ok(Ok(store)) => store,
         Ok(Err(error)) => return vec![Finding::problem(about, error.to_string(), REPAIR)],

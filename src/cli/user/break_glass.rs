@@ -25,8 +25,11 @@ pub(super) struct Args {
     /// Whom it lets in
     name: UserName,
     /// Why, for the audit trail
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", required_unless_present = "withdraw", default_value = "")]
     reason: String,
+    /// Take a code back that was not used yet
+    #[arg(long, conflicts_with_all = ["reason", "valid", "session"])]
+    withdraw: bool,
     /// How long the code can be used, at most 24h
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
     valid: Duration,
@@ -40,15 +43,35 @@ pub(super) struct Args {
 pub(super) const HELP: &str = "\
 The code lets this user in once, without their phone and while no provider answers. It is typed at the sign-in page, behind \
 \"I have an emergency code\". A newer one takes the place of an older one. Making and using one are alarms in the log and lines \
-of the audit trail. Only root and the owner of the state directory can make one.
+of the audit trail. Only who may read the master key can make one: root, and the service itself.
 
 Example:
-  vestibule user break-glass alice --reason 'phone lost, ticket 4711'";
+  vestibule user break-glass alice --reason 'phone lost, ticket 4711'
+  vestibule user break-glass alice --withdraw";
 
 /// What a reason may have.
 const LONGEST_REASON: usize = 300;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    if args.withdraw { withdraw(args) } else { make(args) }
+}
+
+fn withdraw(args: &Args) -> Result<(), Failure> {
+    let work = Work::open(&args.common.config.config)?;
+    let withdrawn = work.wait(work.store().withdraw_emergency_code(args.name.clone()))?;
+    let was_there = withdrawn.ok_or_else(|| unknown(&args.name))?;
+    if was_there {
+        let name = Some(args.name.to_string());
+        work.record(What::UserChanged, name, "emergency code withdrawn".to_owned())?;
+    }
+    if args.common.json {
+        return output::json(&json!({ "name": args.name.as_str(), "withdrawn": was_there }));
+    }
+    let said = if was_there { "can come in by it no more" } else { "had no emergency code" };
+    output::line(&format!("{} {said}", args.name))
+}
+
+fn make(args: &Args) -> Result<(), Failure> {
     let reason = args.reason.trim();
     if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
         return Err(Failure::Usage(format!(

@@ -18,6 +18,7 @@ use crate::pages::{Desk, Message};
 impl Desk {
     pub(in crate::pages) fn ask_emergency_code(
         &self,
+        visit: &Visit,
         code: StatusCode,
         message: Option<&Message>,
         reference: Option<Reference>,
@@ -26,6 +27,8 @@ impl Desk {
     ) -> Reply {
         let page = context! {
             identify_by => word(self.sign_in.identify_by()),
+            needs_country => self.sign_in.needs_country(),
+            proves_again => visit.session.is_ok(),
             value => typed.chars().take(128).collect::<String>(),
             return_to => return_to.map_or("/", ReturnTo::as_str),
         };
@@ -42,7 +45,9 @@ impl Desk {
         let fields = form.required(name).and_then(|who| Ok((who, form.required("code")?)));
         let (who, code) = match fields {
             Ok(fields) => fields,
-            Err(error) => return Ok(self.emergency_fields(error, form.optional(name), return_to.as_ref())),
+            Err(error) => {
+                return Ok(self.emergency_fields(visit, error, form.optional(name), return_to.as_ref()));
+            }
         };
         let goal = return_to.clone().unwrap_or_else(ReturnTo::home);
         let answer = self
@@ -60,8 +65,8 @@ impl Desk {
             Err(failure) => {
                 let message = self.pages.sentence(&failure.cause);
                 let code = status(&failure.cause);
-                let page =
-                    self.ask_emergency_code(code, Some(&message), failure.reference, who, return_to.as_ref());
+                let (reference, goal) = (failure.reference, return_to.as_ref());
+                let page = self.ask_emergency_code(visit, code, Some(&message), reference, who, goal);
                 Ok(with_retry_after(page, failure.cause.wait()))
             }
         }
@@ -69,12 +74,14 @@ impl Desk {
 
     fn emergency_fields(
         &self,
+        visit: &Visit,
         error: FieldError,
         typed: Option<&str>,
         return_to: Option<&ReturnTo>,
     ) -> Reply {
         let message = self.pages.field_sentence(error);
         self.ask_emergency_code(
+            visit,
             StatusCode::BAD_REQUEST,
             Some(&message),
             None,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::Server;
 use super::connection::Connection;
 use super::wire::{ANSWER_WITHIN, Wire};
+use crate::crypto::ChainKey;
+use crate::domain::chain::Head;
 use crate::store::{OpenError, StoreError};
 
 /// The schema this version writes, one step a file.
@@ -12,6 +14,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0001.sql"),
     include_str!("../../../migrations/postgres/0002.sql"),
 ];
+/// The one that began the chain of the audit trail.
+const CHAINED: i64 = 2;
 /// The advisory lock of whoever does it: "vestibul" in ASCII.
 const LOCK: i64 = i64::from_be_bytes(*b"vestibul");
 
@@ -19,20 +23,25 @@ const LOCK: i64 = i64::from_be_bytes(*b"vestibul");
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// All of it in one transaction: a gateway that is killed meanwhile leaves the schema as it was.
-pub(super) fn migrate(connection: &mut Connection, server: &Server) -> Result<(), OpenError> {
+/// Whoever may bring it up to date has the key of the chain, whose beginning is sealed at once.
+pub(super) fn migrate(
+    connection: &mut Connection,
+    server: &Server,
+    chain: Option<&ChainKey>,
+) -> Result<(), OpenError> {
     let wire = connection.wire();
     wire.patience = PATIENCE;
     let lock = format!("SET LOCAL lock_timeout = '60s'; SELECT pg_advisory_xact_lock({LOCK})");
     wire.batch(&format!("BEGIN; SET LOCAL statement_timeout = 0; {lock}; SET LOCAL lock_timeout = 0"))?;
     check_encoding(wire)?;
     check_locks(server)?;
-    bring_up_to_date(wire)?;
+    bring_up_to_date(wire, chain)?;
     wire.batch("COMMIT")?;
     wire.patience = ANSWER_WITHIN;
     Ok(())
 }
 
-fn bring_up_to_date(wire: &mut Wire) -> Result<(), StoreError> {
+fn bring_up_to_date(wire: &mut Wire, chain: Option<&ChainKey>) -> Result<(), StoreError> {
     wire.batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")?;
     let found: i64 = wire.row("SELECT version FROM schema_version", &[])?.map_or(0, |row| row.get(0));
     let known = MIGRATIONS.len() as i64;
@@ -42,8 +51,14 @@ fn bring_up_to_date(wire: &mut Wire) -> Result<(), StoreError> {
     if found == known {
         return Ok(());
     }
+    let Some(key) = chain else { return Err(StoreError::Older { found, known }) };
     for step in &MIGRATIONS[usize::try_from(found).unwrap_or(0)..] {
         wire.batch(step)?;
+    }
+    if found < CHAINED {
+        let begun = wire.row("SELECT begun FROM audit_chain", &[])?.map_or(0, |row| row.get(0));
+        let seal = key.seal(&Head::behind(begun).bytes()).to_vec();
+        wire.row("UPDATE audit_chain SET seal = $1 RETURNING begun", &[&seal])?;
     }
     wire.batch(&format!("DELETE FROM schema_version; INSERT INTO schema_version VALUES ({known})"))
 }

@@ -16,6 +16,7 @@ use super::{MIGRATIONS, Savepoint, connect, migrate};
 use crate::crypto::{give_to_owner_of_directory, random};
 use crate::domain::event::{Event, What};
 use crate::domain::time::Timestamp;
+use crate::store::chain::Chain;
 use crate::store::{Kept, Restored, Restoring, StoreError, StoredKey, audit};
 
 /// A copy is looked through to its end, however long that takes.
@@ -174,7 +175,7 @@ fn replace_store(how: &Restoring<'_>) -> Result<Restored, StoreError> {
         StoreError::Unusable(format!("{}: {}", how.backup.display(), spoken(&error)))
     })?;
     let mut copy = open(&aside.0, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    migrate(&mut copy)?;
+    migrate(&mut copy, Some(&how.chain))?;
     if !(how.opens)(&keys(&copy)?) {
         return Err(StoreError::Unusable(format!(
             "the signing keys in {} do not open with this master key; put the one that was kept with the backup in its \
@@ -182,7 +183,7 @@ fn replace_store(how: &Restoring<'_>) -> Result<Restored, StoreError> {
             how.backup.display()
         )));
     }
-    let present = if how.store.exists() { Some(present(how.store)) } else { None };
+    let present = if how.store.exists() { Some(present(how)) } else { None };
     if let Some(Err(StoreError::Foreign)) = present {
         return Err(about(how.store, &StoreError::Foreign));
     }
@@ -242,9 +243,9 @@ fn spoken(error: &StoreError) -> String {
 }
 
 /// The store that is there, when it can be read to its end.
-fn present(path: &Path) -> Result<Connection, StoreError> {
-    let mut live = connect(path)?;
-    migrate(&mut live)?;
+fn present(how: &Restoring<'_>) -> Result<Connection, StoreError> {
+    let mut live = connect(how.store)?;
+    migrate(&mut live, Some(&how.chain))?;
     file::check(&live, Depth::Quick, AS_LONG_AS_IT_TAKES)?;
     Ok(live)
 }
@@ -277,7 +278,7 @@ fn prepare(copy: &mut Connection, how: &Restoring<'_>, compare: bool) -> Result<
         format!("UPDATE session SET ended = 'revoked' WHERE ended IS NULL AND expires_at > ? AND {over}");
     restored.sessions_ended = t.execute(&ended, [now])?;
     if restored.compared {
-        audit::carry_on(&mut Savepoint(&t), &how.chain)?;
+        audit::carry_on(&mut Savepoint(&t), &Chain::new(how.chain.clone()))?;
         t.execute_batch(SPENT_SINCE)?;
         restored.shut_out = names(&t, SHUT_OUT_SINCE)?;
         if !how.let_back_in {
@@ -312,7 +313,7 @@ fn prepare(copy: &mut Connection, how: &Restoring<'_>, compare: bool) -> Result<
         detail,
         message: None,
     };
-    audit::append(&mut Savepoint(&t), &how.chain, &[event])?;
+    audit::append(&mut Savepoint(&t), &Chain::new(how.chain.clone()), &[event])?;
     t.commit()?;
     if compare {
         copy.execute("DETACH present", [])?;

@@ -123,7 +123,11 @@ impl Browser {
 
     /// Sends a form.
     pub async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> Page {
-        let origin = format!("http://{}", self.address);
+        self.submit_from_site(&format!("http://{}", self.address), path, fields).await
+    }
+
+    /// The same from a page of another site.
+    pub async fn submit_from_site(&self, origin: &str, path: &str, fields: &[(&str, &str)]) -> Page {
         self.send(self.request(Method::POST, path).header(ACCEPT, HTML).header("origin", origin).form(fields))
             .await
     }
