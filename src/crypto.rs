@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 /// Which text it is: the first 64 bits of its SHA-256, in hexadecimal digits. It hides nothing of a text that can be guessed.
-pub fn digest(text: &[u8]) -> String {
+pub fn short_digest(text: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
     hexadecimal(&digest.as_ref()[..8])
 }

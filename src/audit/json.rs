@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::time::Timestamp;
+use crate::domain::time::moment;
 use crate::store::{Recorded, RecordedMessage};
 
 /// One line.
@@ -18,10 +18,4 @@ pub fn line(event: &Recorded) -> Value {
         "user": event.user, "client": event.client, "detail": event.detail,
         "call": event.message.as_ref().map(call),
     })
-}
-
-/// A moment as ISO 8601 in UTC.
-pub fn moment(at: Timestamp) -> String {
-    jiff::Timestamp::from_second(at.unix())
-        .map_or_else(|_| at.unix().to_string(), |moment| moment.to_string())
 }

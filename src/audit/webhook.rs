@@ -76,7 +76,7 @@ impl Webhook {
         }
         Ok(Self {
             http: builder.build()?,
-            name: crypto::digest(settings.url.as_str().as_bytes()),
+            name: crypto::short_digest(settings.url.as_str().as_bytes()),
             holder: format!("{:016x}", u64::from_ne_bytes(crypto::random())),
             settings,
             store,

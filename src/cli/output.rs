@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 use serde_json::Value;
 
 use super::Failure;
-pub(super) use crate::audit::json::moment;
 pub(super) use crate::crypto::hexadecimal;
+pub(super) use crate::domain::time::moment;
 
 /// Standard output.
 pub(super) fn stdout() -> io::StdoutLock<'static> {

@@ -27,7 +27,7 @@ pub struct Difference {
 impl Outline {
     /// Of a text that is TOML.
     pub fn of(text: &str) -> Self {
-        let mut outline = Self { hash: crate::crypto::digest(text.as_bytes()), ..Self::default() };
+        let mut outline = Self { hash: crate::crypto::short_digest(text.as_bytes()), ..Self::default() };
         // What cannot be read as TOML has been refused before.
         let table = text.parse::<Table>().unwrap_or_default();
         table.iter().for_each(|(key, value)| outline.add(key.clone(), value));

@@ -5,129 +5,84 @@ use super::id::Reference;
 use super::spend::Guard;
 use super::time::Timestamp;
 
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// Somebody asked for a code.
-    ChallengeStarted,
-    /// A code was asked for again, or another way.
-    CodeResent,
-    /// The provider took the message.
-    CodeSent,
-    /// The provider did not, or its answer was lost.
-    SendFailed,
-    /// A wrong code was typed.
-    WrongCode,
-    /// The provider could not judge a code.
-    CheckFailed,
-    /// Somebody typed or sent what cannot be used.
-    InputRefused,
-    /// A limit stopped somebody.
-    LimitReached,
-    /// The spend guard stopped a message.
-    GuardTripped(Guard),
-    /// An administrator opened sending again.
-    SendingReopened,
-    /// A line gets no codes, or not this way.
-    NumberRefused,
-    /// A session began.
-    SessionOpened,
-    /// Sessions ended before their time.
-    SessionEnded,
-    /// A user was added, changed or removed.
-    UserChanged,
-    /// A signing key was made.
-    KeyRotated,
-    /// A backup took the store's place.
-    StoreRestored,
-    /// All of it came from another store.
-    StoreMoved,
-    /// A gateway serves from now on.
-    GatewayStarted,
-    /// A gateway ended as it was told to.
-    GatewayStopped,
-    /// A changed configuration is in use.
-    ConfigurationReloaded,
-    /// A changed configuration cannot be used; the old one stays.
-    ConfigurationRefused,
-    /// A rule shut somebody out, or another site asked in their name.
-    RequestDenied,
-    /// Somebody who is no listed proxy asked for a decision.
-    PeerRefused,
-    /// Lines that were old went.
-    AuditPurged,
-    /// An administrator made an emergency code.
-    BreakGlassMade,
-    /// Somebody signed in by one.
-    BreakGlassUsed,
-    /// An emergency code was wrong.
-    BreakGlassRefused,
+/// One list: an event cannot be without its word, nor a word be forgotten where all are listed.
+macro_rules! events {
+    ($($(#[$doc:meta])+ $event:ident $(($about:ty))? = $word:literal,)+) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum What {
+            $($(#[$doc])+ $event $(($about))?,)+
+        }
+
+        impl What {
+            /// All words of [`What::as_str`].
+            pub const WORDS: &[&str] = &[$($word),+];
+
+            /// The word for it in the store and on the command line.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$event { .. } => $word,)+
+                }
+            }
+        }
+    };
 }
 
-impl What {
-    /// All words of [`What::as_str`].
-    pub const WORDS: [&'static str; 27] = [
-        "challenge_started",
-        "code_resent",
-        "code_sent",
-        "send_failed",
-        "wrong_code",
-        "check_failed",
-        "input_refused",
-        "limit_reached",
-        "guard_tripped",
-        "sending_reopened",
-        "number_refused",
-        "session_opened",
-        "session_ended",
-        "user_changed",
-        "key_rotated",
-        "store_restored",
-        "store_moved",
-        "gateway_started",
-        "gateway_stopped",
-        "configuration_reloaded",
-        "configuration_refused",
-        "request_denied",
-        "peer_refused",
-        "audit_purged",
-        "break_glass_made",
-        "break_glass_used",
-        "break_glass_refused",
-    ];
-
-    /// The word for it in the store and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ChallengeStarted => "challenge_started",
-            Self::CodeResent => "code_resent",
-            Self::CodeSent => "code_sent",
-            Self::SendFailed => "send_failed",
-            Self::WrongCode => "wrong_code",
-            Self::CheckFailed => "check_failed",
-            Self::InputRefused => "input_refused",
-            Self::LimitReached => "limit_reached",
-            Self::GuardTripped(_) => "guard_tripped",
-            Self::SendingReopened => "sending_reopened",
-            Self::NumberRefused => "number_refused",
-            Self::SessionOpened => "session_opened",
-            Self::SessionEnded => "session_ended",
-            Self::UserChanged => "user_changed",
-            Self::KeyRotated => "key_rotated",
-            Self::StoreRestored => "store_restored",
-            Self::StoreMoved => "store_moved",
-            Self::GatewayStarted => "gateway_started",
-            Self::GatewayStopped => "gateway_stopped",
-            Self::ConfigurationReloaded => "configuration_reloaded",
-            Self::ConfigurationRefused => "configuration_refused",
-            Self::RequestDenied => "request_denied",
-            Self::PeerRefused => "peer_refused",
-            Self::AuditPurged => "audit_purged",
-            Self::BreakGlassMade => "break_glass_made",
-            Self::BreakGlassUsed => "break_glass_used",
-            Self::BreakGlassRefused => "break_glass_refused",
-        }
-    }
+events! {
+    /// Somebody asked for a code.
+    ChallengeStarted = "challenge_started",
+    /// A code was asked for again, or another way.
+    CodeResent = "code_resent",
+    /// The provider took the message.
+    CodeSent = "code_sent",
+    /// The provider did not, or its answer was lost.
+    SendFailed = "send_failed",
+    /// A wrong code was typed.
+    WrongCode = "wrong_code",
+    /// The provider could not judge a code.
+    CheckFailed = "check_failed",
+    /// Somebody typed or sent what cannot be used.
+    InputRefused = "input_refused",
+    /// A limit stopped somebody.
+    LimitReached = "limit_reached",
+    /// The spend guard stopped a message.
+    GuardTripped(Guard) = "guard_tripped",
+    /// An administrator opened sending again.
+    SendingReopened = "sending_reopened",
+    /// A line gets no codes, or not this way.
+    NumberRefused = "number_refused",
+    /// A session began.
+    SessionOpened = "session_opened",
+    /// Sessions ended before their time.
+    SessionEnded = "session_ended",
+    /// A user was added, changed or removed.
+    UserChanged = "user_changed",
+    /// A signing key was made.
+    KeyRotated = "key_rotated",
+    /// A backup took the store's place.
+    StoreRestored = "store_restored",
+    /// All of it came from another store.
+    StoreMoved = "store_moved",
+    /// A gateway serves from now on.
+    GatewayStarted = "gateway_started",
+    /// A gateway ended as it was told to.
+    GatewayStopped = "gateway_stopped",
+    /// A changed configuration is in use.
+    ConfigurationReloaded = "configuration_reloaded",
+    /// A changed configuration cannot be used; the old one stays.
+    ConfigurationRefused = "configuration_refused",
+    /// A rule shut somebody out, or another site asked in their name.
+    RequestDenied = "request_denied",
+    /// Somebody who is no listed proxy asked for a decision.
+    PeerRefused = "peer_refused",
+    /// Lines that were old went.
+    AuditPurged = "audit_purged",
+    /// An administrator made an emergency code.
+    BreakGlassMade = "break_glass_made",
+    /// Somebody signed in by one.
+    BreakGlassUsed = "break_glass_used",
+    /// An emergency code was wrong.
+    BreakGlassRefused = "break_glass_refused",
 }
 
 /// One line of the audit trail. It holds no code, no secret and no whole phone number.

@@ -52,6 +52,12 @@ fn whole_seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// A moment as ISO 8601 in UTC.
+pub fn moment(at: Timestamp) -> String {
+    jiff::Timestamp::from_second(at.unix())
+        .map_or_else(|_| at.unix().to_string(), |moment| moment.to_string())
+}
+
 /// Reads `90s`, `15m`, `1h30m`, `7d`: whole numbers with a unit, at least one second.
 pub fn parse_duration(text: &str) -> Result<Duration, NotADuration> {
     let mut rest = text.trim();

@@ -231,5 +231,6 @@ fn builder(acme: &Acme) -> Result<AccountBuilder, AcmeError> {
 
 /// One for each authority.
 fn account_file(acme: &Acme, kept: &Kept) -> PathBuf {
-    kept.issued().with_file_name(format!("account-{}.json", crypto::digest(acme.directory_url.as_bytes())))
+    kept.issued()
+        .with_file_name(format!("account-{}.json", crypto::short_digest(acme.directory_url.as_bytes())))
 }
