@@ -38,7 +38,7 @@ use self::household::{Household, keep_house};
 use self::listeners::{Kept, Listeners};
 use self::signals::{Calls, Signals};
 use crate::access::keys::KeysError;
-use crate::audit::webhook::Webhook;
+use crate::audit::webhook::{Delivery, Webhook};
 use crate::config::Settings;
 use crate::domain::event::What;
 use crate::pages::Desk;
@@ -46,10 +46,14 @@ use crate::server::addresses::Addresses;
 use crate::server::front::Drain;
 use crate::server::passed::{OBSERVE, Passed};
 use crate::server::{acme, front, listener, observe, redirect, tls};
-use crate::store::Use;
+use crate::store::{StoreError, Use};
 
-/// The store has so long to take what is only in memory when the gateway stops.
+/// The store has so long to take what is only in memory when the gateway hands over.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+/// The same when it stops: sessions, then lines of the audit trail that wait, then the last one.
+const SESSIONS_TAKE: Duration = Duration::from_secs(6);
+const LINES_TAKE: Duration = Duration::from_secs(3);
+const NOTE_TAKES: Duration = Duration::from_secs(3);
 
 /// A thread goes over to another configuration in so long.
 const FOLLOW: Duration = Duration::from_secs(5);
@@ -69,6 +73,8 @@ pub struct Gateway {
     /// What the configuration comes to.
     current: Arrangement,
     outlets: Outlets,
+    /// The audit trail's way to somebody else.
+    webhook: Option<Delivery>,
 }
 
 /// The threads for what no request waits for. Whoever opens it first of all misses no call to reload or to hand over.
@@ -161,14 +167,16 @@ impl Gateway {
             clock: foundation.clock.clone(),
             known_change,
         };
+        let webhook = settings.audit.webhook.clone().map(|webhook| {
+            let Foundation { store, metrics, clock, .. } = &foundation;
+            Webhook::new(webhook, store.clone(), metrics.clone(), clock.clone())
+        });
+        let webhook = webhook.transpose()?;
         // Its sockets are its own by now, and nothing else goes on yet.
         back_office.block_on(foundation.note(What::GatewayStarted, VERSION.to_owned()));
         foundation.audit.tell_end();
         keep_house(back_office.handle(), household, settings);
-        if let Some(webhook) = settings.audit.webhook.clone() {
-            let webhook = Webhook::new(webhook, foundation.store.clone(), foundation.clock.clone())?;
-            back_office.spawn(webhook.deliver());
-        }
+        let webhook = webhook.map(|webhook| webhook.begin(back_office.handle()));
         let watched = (outlets.serving.subscribe(), foundation.clock.clone());
         back_office.spawn(tls::watch(watched.0, watched.1));
         back_office.spawn(acme::keep(acme::Renewal {
@@ -207,7 +215,18 @@ impl Gateway {
         };
         let fronts = fronts(by_thread, &terms).map_err(StartError::Threads)?;
         heartbeat.begin(back_office.handle(), settings);
-        Ok(Self { addresses, back_office, signals, kept, fronts, drain, foundation, current, outlets })
+        Ok(Self {
+            addresses,
+            back_office,
+            signals,
+            kept,
+            fronts,
+            drain,
+            foundation,
+            current,
+            outlets,
+            webhook,
+        })
     }
 
     /// Waits until the process is asked for something.
@@ -244,31 +263,56 @@ impl Gateway {
         // Whoever comes from now on is somebody else's, or refused: nobody is to wait in a queue that is given up.
         self.kept.clear();
         let _ = self.drain.send(how);
-        for front in self.fronts {
+        if how == Drain::HandsOver
+            && let Some(webhook) = &mut self.webhook
+        {
+            // The other process brings lines from now on, however long tunnels last here.
+            webhook.stop();
+        }
+        for front in std::mem::take(&mut self.fronts) {
             match front.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(%error, "a thread of the front ended"),
                 Err(_) => tracing::error!("a thread of the front panicked"),
             }
         }
-        let ended = if how == Drain::HandsOver { "another process serves" } else { "as it was told to" };
-        let write_down = async {
-            self.foundation.note(What::GatewayStopped, ended.to_owned()).await;
-            self.foundation.audit.tell_end();
-            self.foundation.sessions.catch_up().await?;
-            self.foundation.audit.catch_up().await
-        };
-        match self.back_office.block_on(async { timeout(LAST_WORDS, write_down).await }) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "what is only in memory could not be written down"),
-            Err(_) => {
-                tracing::warn!("what is only in memory could not be written down: the store gives no answer")
-            }
-        }
+        self.last_words(how);
         for session in self.foundation.sessions.unrecorded() {
             tracing::error!(%session, "a session that was signed out will come back with the store; revoke it");
         }
         self.back_office.shutdown_timeout(Duration::from_secs(5));
+    }
+
+    /// What is only in memory. Sessions first, without which somebody would be in again; each has its own time, so that
+    /// none is lost for what another waits for.
+    fn last_words(&mut self, how: Drain) {
+        let ended = if how == Drain::HandsOver { "another process serves" } else { "as it was told to" };
+        let Foundation { sessions, audit, .. } = &self.foundation;
+        self.back_office.block_on(async {
+            in_time("the last use of sessions", SESSIONS_TAKE, sessions.catch_up()).await;
+            in_time("lines of the audit trail", LINES_TAKE, audit.catch_up()).await;
+            let note = self.foundation.note(What::GatewayStopped, ended.to_owned());
+            if timeout(NOTE_TAKES, note).await.is_err() {
+                tracing::warn!("that the gateway stops is in the log only: the store gives no answer");
+            }
+            audit.tell_end();
+            if let Some(webhook) = self.webhook.take() {
+                webhook.end().await;
+            }
+        });
+    }
+}
+
+/// What the store does not take in time is told.
+async fn in_time(what: &str, time: Duration, written: impl Future<Output = Result<(), StoreError>>) {
+    match timeout(time, written).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "{what}: what is only in memory could not be written down"),
+        Err(_) => {
+            tracing::warn!(
+                "{what}: what is only in memory could not be written down: the store gives no answer"
+            )
+        }
     }
 }
 

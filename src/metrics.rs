@@ -2,6 +2,7 @@
 
 mod process;
 mod requests;
+mod trail;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -23,6 +24,7 @@ use crate::domain::spend::Guard;
 use crate::domain::time::Timestamp;
 use crate::verifier::Trouble;
 use requests::Requests;
+use trail::Trail;
 
 /// All figures.
 #[derive(Clone, Debug)]
@@ -46,6 +48,7 @@ pub struct Metrics {
     store: Gauge<f64, AtomicU64>,
     store_up: Gauge,
     lost_lines: Gauge,
+    trail: Trail,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -168,6 +171,7 @@ impl Metrics {
             "Lines that the access log could not follow with",
             lost_lines.clone(),
         );
+        let trail = Trail::new(&mut registry);
         for guard in Guard::ALL {
             let _ = guards.get_or_create(&GuardLabels { guard: guard.as_str() });
         }
@@ -191,6 +195,7 @@ impl Metrics {
             store,
             store_up,
             lost_lines,
+            trail,
         }
     }
 
@@ -252,6 +257,11 @@ impl Metrics {
     /// How many lines of the access log were lost so far.
     pub fn set_lost_lines(&self, lines: usize) {
         self.lost_lines.set(i64::try_from(lines).unwrap_or(i64::MAX));
+    }
+
+    /// The audit trail and its webhook.
+    pub const fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// How long the store took to answer; nothing when it gave none.

@@ -596,30 +596,40 @@ impl Store {
         self.read(move |t| audit::page(t, &chain, number, most)).await
     }
 
-    /// Has this gateway bring lines of the trail to a receiver, until then, unless another does or there are none.
-    pub async fn hold_webhook(
-        &self,
-        name: String,
-        holder: String,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<Option<Progress>, StoreError> {
-        let asked = name.clone();
-        if !self.read(move |t| webhook::is_waiting(t, &asked)).await? {
-            return Ok(None);
-        }
-        self.write(move |t| webhook::hold(t, &name, &holder, now, until)).await
+    /// What the webhook still needs, and whether it is for this gateway to bring it; none when it is new.
+    pub async fn webhook(&self, holder: String, now: Timestamp) -> Result<Option<Waiting>, StoreError> {
+        self.read(move |t| webhook::waiting(t, &holder, now)).await
     }
 
-    /// Notes how far a receiver has the trail; false when another gateway brings it by now.
+    /// Has this gateway bring lines of the trail to the webhook for a minute, unless another does.
+    pub async fn hold_webhook(&self, holder: String, now: Timestamp) -> Result<Option<Progress>, StoreError> {
+        self.write(move |t| webhook::hold(t, &holder, now)).await
+    }
+
+    /// Notes how far the webhook has the trail, and holds it for a minute more; false when another gateway has it by now.
     pub async fn note_webhook(
         &self,
-        name: String,
         holder: String,
         delivery: Progress,
-        until: Timestamp,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.write(move |t| webhook::note(t, &name, &holder, &delivery, until)).await
+        self.write(move |t| webhook::note(t, &holder, &delivery, now)).await
+    }
+
+    /// Has another gateway bring what comes next, at once.
+    pub async fn let_webhook_go(&self, holder: String) -> Result<(), StoreError> {
+        self.write(move |t| webhook::let_go(t, &holder)).await
+    }
+
+    /// How many lines of some events (all, if none are named) follow a number and are from before a moment, up to the
+    /// first that is not; and the number of the last. None when no line is.
+    pub async fn audit_from_before(
+        &self,
+        after: i64,
+        moment: Timestamp,
+        events: Vec<String>,
+    ) -> Result<Option<(i64, i64)>, StoreError> {
+        self.read(move |t| webhook::too_old(t, after, moment, &events)).await
     }
 
     /// Forgets some lines of the audit trail that were written before a moment, and writes that down. How many went.

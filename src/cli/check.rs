@@ -17,13 +17,13 @@ use crate::config::{Problem, Purpose, Route, Settings};
 use crate::pages::Pages;
 use crate::proxy::Applications;
 use crate::server::tls::{Kept, Tls};
-use crate::tls::TlsError;
+use crate::tls::{TlsError, authorities};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     config: Config,
-    /// Also ask whether providers, DNS, certificate, upstreams and store are there; nothing is sent to any phone
+    /// Also ask whether providers, DNS, certificate, upstreams, store and webhook are there; nothing is sent to any phone
     #[arg(long)]
     online: bool,
     /// Print problems as JSON
@@ -76,7 +76,7 @@ fn hosts(settings: &Settings) -> Vec<String> {
     all.into_iter().collect()
 }
 
-/// What is wrong with the certificates, the templates and a provider's key.
+/// What is wrong with the certificates, the templates, a provider's key and whom we trust.
 fn contents(settings: &Settings) -> Vec<Problem> {
     let kept = Kept::new(&settings.server.state_directory).ok();
     let tls = settings.server.tls.as_ref().zip(kept).and_then(|(tls, kept)| Tls::new(tls, &kept).err());
@@ -88,6 +88,9 @@ fn contents(settings: &Settings) -> Vec<Problem> {
         Some(Problem::of_key(&key, &error.to_string()))
     });
     let problem = |key: &str, error: &dyn std::fmt::Display| Problem::of_key(key, &error.to_string());
+    let webhook = settings.audit.webhook.as_ref().and_then(|webhook| webhook.authorities.as_deref());
+    let webhook = webhook.and_then(|file| authorities(file).err());
+    let webhook = webhook.map(|error| problem("audit.webhook_ca", &error));
     let tls = tls.map(|error| problem("server.tls", &error));
     let pages = pages.map(|error| problem("challenge.templates", &error));
     let providers = providers.map(|error| {
@@ -96,7 +99,7 @@ fn contents(settings: &Settings) -> Vec<Problem> {
         }
         problem("provider", &error)
     });
-    tls.into_iter().chain(upstreams).chain(pages).chain(providers).collect()
+    tls.into_iter().chain(upstreams).chain(pages).chain(providers).chain(webhook).collect()
 }
 
 /// They were found after the file was read, and it has not told them its lines.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use secrecy::SecretString;
-use url::Url;
+use url::{Host, Url};
 
 use super::reader::Section;
 use super::secret;
@@ -51,6 +51,12 @@ pub(super) fn audit(section: &Section<'_>) -> Audit {
         if !section.has("webhook_secret") {
             section.problem("webhook_secret", "lines are signed; name a secret that the receiver has, too");
         }
+        if url.as_ref().is_some_and(|url: &Url| url.scheme() == "http") && section.has("webhook_ca") {
+            section.problem(
+                "webhook_ca",
+                "http has no TLS; write https:// in audit.webhook, or remove this key",
+            );
+        }
     } else {
         for key in ["webhook_secret", "webhook_events", "webhook_ca"] {
             if section.has(key) {
@@ -70,8 +76,23 @@ fn receiver(text: &str) -> Result<Url, String> {
     if !fits {
         return Err(wrong());
     }
+    if url.scheme() == "http" && !is_here(&url) {
+        let remedy = "write https://, with webhook_ca for an authority of your own";
+        return Err(format!(
+            "tells everybody on the way; {remedy} (http:// is for a receiver on this machine)"
+        ));
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("holds a secret in plain; lines are signed with webhook_secret instead".to_owned());
     }
     Ok(url)
+}
+
+/// Whether it does not leave this machine.
+fn is_here(url: &Url) -> bool {
+    url.host().is_some_and(|host| match host {
+        Host::Domain(name) => name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    })
 }

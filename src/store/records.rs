@@ -328,11 +328,30 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// The longest pause before a line is tried again.
+    pub const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
     /// The same of one that takes lines.
     #[must_use]
     pub const fn clean(self) -> Self {
         Self { failing_since: None, tries: 0, due_at: Timestamp::from_unix(0), ..self }
     }
+
+    /// Whether the next line is to be tried. A moment that we would not have written is none.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.due_at <= now || self.due_at > now + Self::LONGEST_PAUSE
+    }
+}
+
+/// What a receiver still needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many lines were written since the last one that it took; less than none is wrong.
+    pub lines: i64,
+    /// Since when it takes none.
+    pub failing_since: Option<Timestamp>,
+    /// Whether it is for whoever asked to bring the next one, now.
+    pub is_ours: bool,
 }
 
 /// A backup to be put in the place of a store.

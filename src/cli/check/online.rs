@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::{certificate, hosts};
 use crate::app;
+use crate::audit::webhook::knock;
 use crate::cli::Failure;
 use crate::cli::finding::{Finding, Level};
 use crate::clock::{Clock as _, SystemClock};
@@ -42,18 +43,19 @@ pub(super) fn look(settings: &Settings) -> Result<Vec<Finding>, Failure> {
 
 async fn look_at_all(settings: &Settings) -> Result<Vec<Finding>, Failure> {
     let hosts = hosts(settings);
-    let (mut found, clock, names, upstreams, store, running) = tokio::join!(
+    let (mut found, clock, names, upstreams, store, webhook, running) = tokio::join!(
         providers(settings),
         clock(settings),
         names(settings, &hosts),
         upstreams(settings),
         store(settings),
+        webhook(settings),
         running(settings),
     );
     let certificates = certificate::look(settings, SystemClock.now());
     if let Ok(found) = &mut found {
         found.extend(clock.into_iter().chain(names).chain(certificates).chain(upstreams).chain(store));
-        found.extend(running);
+        found.extend(webhook.into_iter().chain(running));
     }
     found
 }
@@ -237,6 +239,18 @@ async fn store(settings: &Settings) -> Vec<Finding> {
 }
 
 const REPAIR: &str = "look at its disk or server, and at who owns it; see docs/store.md";
+
+/// Whether it can be reached; no line of the audit trail is sent.
+async fn webhook(settings: &Settings) -> Vec<Finding> {
+    let Some(webhook) = settings.audit.webhook.clone() else { return Vec::new() };
+    vec![match knock(webhook).await {
+        Ok(()) => Finding::ok("webhook", "is there; no event was sent"),
+        Err(why) => {
+            let remedy = "start the receiver, or correct audit.webhook and audit.webhook_ca";
+            Finding::problem("webhook", format!("cannot be reached: {why}"), remedy)
+        }
+    }]
+}
 
 /// Whether the gateway runs, and else whether it could take its addresses.
 async fn running(settings: &Settings) -> Vec<Finding> {
