@@ -139,6 +139,11 @@ impl LiveSession {
         grace.is_none_or(|grace| !self.common.outage.is_beyond(grace))
     }
 
+    /// Returns when it is not believed any more where sessions are believed for so long.
+    pub async fn unbelieved(&self, grace: Duration) {
+        self.common.outage.beyond(grace).await;
+    }
+
     /// Whether it is over at `now`. One that is idle as far as is known here is not, yet: its record is asked for, and
     /// ends it soon if it says the same.
     pub fn is_over(&self, now: Timestamp) -> bool {

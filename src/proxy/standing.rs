@@ -76,21 +76,11 @@ impl Standing {
     pub(super) async fn over(&self) {
         match self {
             Self::Session(session, clock, None) => session.over(&***clock).await,
-            Self::Session(session, clock, grace) => tokio::select! {
+            Self::Session(session, clock, Some(grace)) => tokio::select! {
                 () = session.over(&***clock) => {}
-                () = unbelieved(session, *grace) => {}
+                () = session.unbelieved(*grace) => {}
             },
             Self::Open => std::future::pending().await,
         }
     }
 }
-
-/// Returns when a session is not believed here any more.
-async fn unbelieved(session: &LiveSession, grace: Option<Duration>) {
-    while session.is_believed(grace) {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// Whether a grace of a route's own is over is looked at this often.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
