@@ -57,9 +57,12 @@ impl fmt::Debug for Foundation {
 
 impl Foundation {
     /// Writes down what became of the gateway; where the store does not take it, later or in the log only.
-    pub(super) async fn note(&self, what: What, detail: String) {
+    pub(super) fn note(&self, what: What, detail: String) -> impl Future<Output = ()> + use<> {
         let event = Event::of_gateway(self.clock.now(), what, String::new(), detail);
-        let _ = self.audit.record(event).await;
+        let audit = self.audit.clone();
+        async move {
+            let _ = audit.record(event).await;
+        }
     }
 
     pub(super) async fn lay(settings: &Settings, state: State) -> Result<Self, StartError> {

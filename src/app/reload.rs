@@ -60,7 +60,8 @@ pub fn reload(gateway: &mut Gateway, running: &mut Loaded, file: &Path) -> Resul
         }
         Err(error) => (What::ConfigurationRefused, error.to_string().chars().take(500).collect()),
     };
-    gateway.back_office.block_on(gateway.foundation.note(what, detail));
+    // Nobody waits for the store here: the call to end is heard by this thread, too.
+    gateway.back_office.spawn(gateway.foundation.note(what, detail));
     reloaded
 }
 

@@ -205,3 +205,16 @@ async fn a_storm_of_signals_is_one_reload_after_the_other() {
     let log = scene.gateway.stop();
     assert!(!log.contains("panicked"), "{log}");
 }
+
+/// The thread that hears the call to end does not wait for the store.
+#[tokio::test]
+async fn a_reload_does_not_wait_until_it_is_noted() {
+    let mut scene = Scene::start("").await;
+    let text = scene.text().replace("[observe]", "[limits]\nstarts_per_user = \"7/1h\"\n[observe]");
+    let writer = rusqlite::Connection::open(scene.house.path("state/vestibule.db")).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    scene.reload(&text, DONE);
+    assert!(!scene.gateway.log().contains("the audit trail cannot be written"), "it was not waited for");
+    writer.execute_batch("COMMIT").unwrap();
+    eventually("it is noted", async || !scene.house.details("configuration_reloaded").is_empty()).await;
+}
