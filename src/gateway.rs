@@ -8,6 +8,7 @@ mod back_office;
 mod entry;
 mod forward_auth;
 mod generation;
+mod refusals;
 mod reply;
 mod sessions;
 mod tally;
@@ -32,7 +33,6 @@ use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::crypto;
-use crate::domain::event::What;
 use crate::domain::policy::{Cause, Decision, Policy, Ruling};
 use crate::domain::time::Timestamp;
 use crate::message::certificate_names::CertificateNames;
@@ -49,6 +49,7 @@ use crate::pages::{self, Pages};
 use crate::proxy::{Arrival, ClientConnection, Proved, Proxy, ReplyBody};
 use entry::Entry;
 use forward_auth::ForwardAuth;
+use refusals::Refused;
 use sessions::KnownSessions;
 use tally::{Fate, Tally};
 use target::Target;
@@ -319,23 +320,22 @@ impl Front {
         ruling: Ruling,
     ) -> Result<Decision<Proved>, Refusal> {
         let now = self.site.clock.now();
-        let session = match self.session(request.headers(), now).await {
-            // What everybody may see is there when nobody can be recognised, too.
-            Err(_) if ruling.is_open() => Err(Cause::NoSession),
-            session => session?,
-        };
-        let session = match session {
-            Ok(proved) if !proved.session().is_believed(ruling.outage_grace()) => {
-                if !ruling.is_open() {
-                    return Err(Refusal::SessionUnconfirmed);
-                }
-                Err(Cause::NoSession)
+        // Nobody need be recognised where all may pass, or nobody.
+        let (session, doubt) = match self.session(request.headers(), now).await {
+            Ok(Ok(proved)) if !proved.session().is_believed(ruling.outage_grace()) => {
+                (Err(Cause::NoSession), Some(Refusal::SessionUnconfirmed))
             }
-            session => session,
+            Ok(session) => (session, None),
+            Err(refusal) => (Err(Cause::NoSession), Some(refusal)),
         };
         let decision = ruling.decide(session, now);
-        if matches!(decision, Decision::Challenge(_)) && self.office.is_cut_off(ruling.outage_grace()) {
-            return Err(Refusal::StoreUnavailable);
+        if matches!(decision, Decision::Challenge(_)) {
+            if let Some(refusal) = doubt {
+                return Err(refusal);
+            }
+            if self.office.is_cut_off(ruling.outage_grace()) {
+                return Err(Refusal::StoreUnavailable);
+            }
         }
         // A stranger has nothing that another site's page could use.
         if decision.session().is_some() {
@@ -354,7 +354,7 @@ impl Front {
         } else {
             return refusal;
         };
-        self.office.note(What::RequestDenied, client, || named(why, request.method(), request.uri().path()));
+        self.office.note(Refused::Request, client, || named(why, request.method(), request.uri().path()));
         refusal
     }
 
@@ -362,7 +362,7 @@ impl Front {
     fn note_strange_proxy<B>(&self, request: &Request<B>, peer: &Peer) {
         if self.site.forward_auth.as_ref().is_some_and(|asks| asks.is_here(request)) {
             let detail = || "not in forward_auth.peers".to_owned();
-            self.office.note(What::PeerRefused, peer.address, detail);
+            self.office.note(Refused::Peer, peer.address, detail);
         }
     }
 
@@ -417,7 +417,7 @@ impl Front {
         let reply = self.office.serve(visit).await;
         if let Err(Refusal::CrossSite) = &reply {
             let detail = || named("from a page of another site", &method, &path);
-            self.office.note(What::RequestDenied, client, detail);
+            self.office.note(Refused::Request, client, detail);
         }
         Ok(reply?.map(Either::Right))
     }

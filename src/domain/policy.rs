@@ -157,11 +157,6 @@ impl Ruling {
         self.access
     }
 
-    /// Whether it passes without a session.
-    pub fn is_open(&self) -> bool {
-        self.access == Access::Allow
-    }
-
     /// Decides on a request by whoever `session` proves to be, at `now`.
     pub fn decide<S: Proof>(&self, session: Result<S, Cause>, now: Timestamp) -> Decision<S> {
         let session = match (self.access, session) {

@@ -9,12 +9,11 @@ use hyper::body::{Bytes, Incoming};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::access::addresses::Addresses;
+use super::refusals::{Refusals, Refused};
 use crate::access::keys::Keys;
 use crate::access::sessions::{LiveSession, Sessions};
 use crate::api;
 use crate::domain::event::{Event, What};
-use crate::domain::limits::Rate;
 use crate::domain::policy::Cause;
 use crate::domain::session::SessionEnd;
 use crate::domain::time::Timestamp;
@@ -34,14 +33,11 @@ pub struct BackOffice {
     visits: Arc<Semaphore>,
     look_ups: Arc<Semaphore>,
     notes: Arc<Semaphore>,
-    /// How often something of an address is written down.
-    noted: Arc<Addresses>,
+    refusals: Arc<Refusals>,
 }
 
 /// Lines of the audit trail under way at once; what comes then is in the log only.
 const NOTES: usize = 64;
-/// Of what an address may not do one line a minute is written down.
-const NOTED: Rate = Rate::new(1, Duration::from_secs(60));
 /// Visits under way at once; who comes then is told to come back.
 const VISITS: usize = 1_024;
 /// Look-ups of sessions under way at once; strangers on our pages cannot take these places.
@@ -62,7 +58,7 @@ impl BackOffice {
             visits: Arc::new(visits),
             look_ups: Arc::new(look_ups),
             notes: Arc::new(Semaphore::new(NOTES)),
-            noted: Arc::new(Addresses::new(NOTED)),
+            refusals: Arc::new(Refusals::new()),
         }
     }
 
@@ -114,24 +110,37 @@ impl BackOffice {
         outage.is_cut_off() || grace.is_some_and(|grace| outage.is_beyond(grace))
     }
 
-    /// Writes down what somebody tried who may not. Nobody waits for it.
-    pub(super) fn note(&self, what: What, client: IpAddr, detail: impl FnOnce() -> String) {
-        let Ok(place) = self.notes.clone().try_acquire_owned() else { return };
-        if self.noted.spend(client).is_err() {
-            return;
+    /// Writes down what somebody tried who may not, unless too much of it comes; then it is a figure. Nobody waits for it.
+    pub(super) fn note(&self, refused: Refused, client: IpAddr, detail: impl FnOnce() -> String) {
+        let what = refused.what();
+        if !self.refusals.is_line(refused, client) {
+            self.desk.audit.metrics().trail().leave_out(what);
+        } else if !self.write(what, client.to_string(), detail()) {
+            self.refusals.leave_out();
+            self.desk.audit.metrics().trail().leave_out(what);
         }
-        let event = Event::of_gateway(self.desk.clock.now(), what, client.to_string(), detail());
+    }
+
+    /// Whether it could be, with what is under way.
+    fn write(&self, what: What, client: String, detail: String) -> bool {
+        let Ok(place) = self.notes.clone().try_acquire_owned() else { return false };
+        let event = Event::of_gateway(self.desk.clock.now(), what, client, detail);
         let audit = self.desk.audit.clone();
         self.runtime.spawn(async move {
             let _place = place;
             // What cannot be written now is written later.
             let _ = audit.record(event).await;
         });
+        true
     }
 
-    /// Forgets addresses of which something may be written down again.
+    /// Forgets addresses of which something may be written down again, and tells of those of which nothing was.
     pub(super) fn tidy(&self) {
-        self.noted.tidy();
+        self.refusals.tidy();
+        if let Some(count) = self.refusals.to_tell() {
+            let detail = format!("too many at once: {count} more are not written down");
+            self.write(What::RequestDenied, String::new(), detail);
+        }
     }
 
     async fn ask<T: Send + 'static>(

@@ -165,7 +165,8 @@ impl Front {
             return Err(Refusal::NotFound);
         }
         let ruling = target.ruling(&original, client)?;
-        match self.decide(&original, &target, ruling).await? {
+        let decision = self.decide(&original, &target, ruling).await;
+        match decision.map_err(|refusal| self.noted(refusal, &original, client))? {
             Decision::Forward(permit) => {
                 self.yes(&asks.identity, permit.route(), permit.session(), original.headers())
             }

@@ -31,6 +31,23 @@ async fn a_gateway_tells_when_it_begins_and_ends_and_what_configuration_it_takes
     scene.house.run(&["audit", "verify"]);
 }
 
+/// The last use of a session is not lost for the note that the gateway stops.
+#[tokio::test]
+async fn sessions_are_written_down_before_the_end_is_noted() {
+    let mut scene = Scene::start("").await;
+    let alice = scene.signed_in(ALICE).await;
+    scene.house.sql(
+        "CREATE TABLE witness (seen INTEGER); \
+         CREATE TRIGGER witness AFTER INSERT ON audit WHEN NEW.what = 'gateway_stopped' \
+         BEGIN INSERT INTO witness SELECT last_seen_at FROM session; END",
+    );
+    let seen = scene.house.told("SELECT '' || last_seen_at FROM session");
+    eventually("a later second", async || scene.house.told("SELECT '' || unixepoch()") > seen).await;
+    assert!(alice.is_in().await);
+    scene.gateway.stop();
+    assert!(scene.house.told("SELECT '' || seen FROM witness") > seen);
+}
+
 #[tokio::test]
 async fn who_was_refused_is_noted_once_a_minute() {
     let simulator = crate::common::Simulator::start(&[]);
@@ -51,7 +68,41 @@ async fn who_was_refused_is_noted_once_a_minute() {
     assert_eq!(noted, ["a rule denies this: GET /secret/plan"], "once, and without its query");
     let unasked = browser.request(Method::GET, "/.vestibule/auth").send().await.unwrap();
     assert_eq!(unasked.status(), 404);
-    assert!(scene.house.details("peer_refused").is_empty(), "that address had its line of this minute");
+    // Which is another thing of that address.
+    scene.house.has_noted("peer_refused", "not in forward_auth.peers").await;
+}
+
+/// Whoever has many addresses gets so many lines, and no more; how many are missing is told.
+#[tokio::test]
+async fn many_addresses_write_no_more_than_so_many_lines() {
+    let simulator = crate::common::Simulator::start(&[]);
+    let upstream = crate::common::Upstream::start().await;
+    let rule = "\n[[route.rule]]\npaths = [\"/secret\"]\naccess = \"deny\"\n[observe]";
+    let text = crate::common::config(&upstream, "", "trusted_proxies = [\"127.0.0.1\"]");
+    let house = House::new(&simulator, &text.replace("\n[observe]", rule));
+    let gateway = crate::common::Gateway::start(&house);
+    let mut scene = Scene { simulator, upstream, house, gateway };
+    let browser = scene.browser();
+    for n in 0..150 {
+        let request =
+            browser.request(Method::GET, "/secret").header("x-forwarded-for", format!("192.0.2.{n}"));
+        assert_eq!(request.send().await.unwrap().status(), 403);
+    }
+    // The threads tell what was left out with their next tidying.
+    scene.house.has_noted("request_denied", "more are not written down").await;
+    let figures = scene.gateway.figures().await;
+    let figure = "vestibule_events_left_out_total{event=\"request_denied\"} ";
+    let left_out = figures.lines().find_map(|line| line.strip_prefix(figure)).unwrap();
+    let (mut told, mut lines) = (0, 0);
+    eventually("all are told or written", async || {
+        let noted = scene.house.details("request_denied");
+        let counts = noted.iter().filter_map(|detail| detail.strip_prefix("too many at once: "));
+        told = counts.map(|rest| rest.split_once(' ').unwrap().0.parse::<usize>().unwrap()).sum();
+        lines = noted.iter().filter(|detail| !detail.starts_with("too many")).count();
+        lines + left_out.parse::<usize>().unwrap() == 150
+    })
+    .await;
+    assert!(told > 0 && told <= 150 - lines && lines >= 60, "{told} of {lines}");
 }
 
 #[tokio::test]

@@ -240,7 +240,8 @@ async fn a_route_may_believe_sessions_for_a_shorter_time_than_others() {
     let live = Manual::start().await;
     let mut scene = Scene::start(&format!(
         "[[route]]\npath = \"/live\"\nupstream = [\"http://{}\"]\noutage_grace = \"0s\"\n\
-         [[route.rule]]\npaths = [\"/live/public\"]\naccess = \"allow\"\n",
+         [[route.rule]]\npaths = [\"/live/public\"]\naccess = \"allow\"\n\
+         [[route.rule]]\npaths = [\"/live/closed\"]\naccess = \"deny\"\n",
         live.address
     ))
     .await;
@@ -258,6 +259,8 @@ async fn a_route_may_believe_sessions_for_a_shorter_time_than_others() {
     alice.go("/live").await.expect(503, "Your session cannot be confirmed at the moment");
     scene.browser().go("/live").await.expect(503, "Signing in is not possible at the moment");
     assert!(alice.is_in().await, "elsewhere the grace holds");
+    // Who it is does not matter where nobody may pass.
+    assert_eq!(alice.go("/live/closed").await.status, 403);
     let (open, answered) = tokio::join!(alice.go("/live/public"), async {
         let (mut upstream, head) = live.request().await;
         upstream.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await;
@@ -266,6 +269,10 @@ async fn a_route_may_believe_sessions_for_a_shorter_time_than_others() {
     assert_eq!(open.text, "hello", "what everybody may see");
     assert!(!answered.to_lowercase().contains("x-forwarded-user"), "as nobody: {answered}");
     comes_back(&mut scene.gateway, &scene.house).await;
+    eventually("what was denied meanwhile is on the trail", async || {
+        scene.house.details("request_denied") == ["a rule denies this: GET /live/closed"]
+    })
+    .await;
     assert_ne!(alice.fetch_status_of_live(&live).await, 503);
 }
 

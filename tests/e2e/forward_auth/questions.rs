@@ -4,7 +4,7 @@ use tokio::net::UnixStream;
 
 use super::Asked;
 use crate::common::wire::{Wire, field, fields, status};
-use crate::common::{ALICE, Browser, Gateway, House, Scene, vestibule};
+use crate::common::{ALICE, Browser, Gateway, House, Scene, eventually, vestibule};
 
 /// The proxy, as far as the gateway knows.
 const PEER: &str = "127.0.0.5";
@@ -445,6 +445,10 @@ async fn a_websocket_of_another_site_is_refused_though_the_proxy_hides_the_upgra
         let socket = [("Cookie", &*cookie), ("Sec-WebSocket-Version", "13"), ("Origin", origin)];
         assert_eq!(asked.status(&[&described("/socket")[..], &socket].concat()).await, expected, "{origin}");
     }
+    eventually("it is on the trail", async || {
+        asked.house.details("request_denied") == ["from a page of another site: GET /socket"]
+    })
+    .await;
 }
 
 #[tokio::test]
