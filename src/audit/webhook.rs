@@ -272,7 +272,7 @@ impl Webhook {
     /// Whether that is for the line itself is known once it took another.
     async fn refused(&mut self, line: i64, why: Failure, delivery: Progress) -> Result<Looked, StoreError> {
         let tries = delivery.tries.saturating_add(1);
-        let failing_since = delivery.failing_since.or(Some(self.clock.now()));
+        let failing_since = delivery.failing_since.or_else(|| Some(self.clock.now()));
         let at_once = Progress { tries, failing_since, due_at: Timestamp::from_unix(0), ..delivery };
         let is_proved = self.proof.is_some_and(|taken| line < taken);
         if is_proved && tries >= ENOUGH {
