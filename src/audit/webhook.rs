@@ -333,6 +333,10 @@ impl Webhook {
         delivery: Progress,
         pause: Option<Duration>,
     ) -> Result<Looked, StoreError> {
+        if matches!(why, Failure::Away(_)) {
+            // Who comes back may be set up otherwise.
+            (self.proof, self.sought) = (None, Sought::default());
+        }
         let longer = Duration::from_secs(1 << delivery.tries.min(10)).min(Progress::LONGEST_PAUSE);
         if delivery.tries == 0 {
             tracing::warn!(%why, "the webhook does not take a line of the audit trail; it is tried again for a day");

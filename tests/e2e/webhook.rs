@@ -355,6 +355,12 @@ async fn another_address_gets_what_waits() {
     scene.gateway = Gateway::start(&scene.house);
     soon(&scene.house, "both came", async || other.taken().len() == 2).await;
     assert_eq!(other.taken()[0], number(&receiver.got()[0].0));
+    // A queue of another name would keep old lines from going.
+    scene.house.sql("UPDATE webhook SET name = 'other'");
+    eventually("there is one queue", async || {
+        scene.house.told("SELECT group_concat(name) FROM webhook") == "webhook"
+    })
+    .await;
 }
 
 /// A webhook that was away from the configuration for long: what is old is passed over at once.
