@@ -89,6 +89,11 @@ impl Audit {
         !self.lock().is_empty()
     }
 
+    /// How many do.
+    pub fn waiting(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Writes the lines that wait.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
         self.write_behind(false).await
@@ -121,6 +126,7 @@ impl Audit {
         if behind.len() < MOST_BEHIND {
             behind.push_back(event);
         } else {
+            self.metrics.count_lost_audit_line();
             tracing::error!("too many lines wait for the audit trail; this one is in the log only");
         }
     }
@@ -196,7 +202,7 @@ mod tests {
         let store =
             Store::sqlite(&path, Use::Beside, Some(crypto::MasterKey::new(&[7; 32]).chain())).unwrap();
         let file = rusqlite::Connection::open(&path).unwrap();
-        let audit = Audit::new(store.clone(), Metrics::new());
+        let audit = Audit::new(store.clone(), Metrics::new(&store));
         file.execute_batch("ALTER TABLE audit RENAME TO gone").unwrap();
         for detail in ["one", "two"] {
             assert!(audit.record(event(detail)).await.is_err() && audit.is_behind());

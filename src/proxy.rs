@@ -6,6 +6,7 @@ mod body;
 mod check;
 mod connection;
 mod expect;
+mod failures;
 mod health;
 mod http2;
 mod keepalive;
@@ -110,6 +111,9 @@ pub enum UpstreamError {
     /// No connection could be had.
     #[error("no connection to {0}: {1}")]
     Unreachable(String, std::io::Error),
+    /// Its name has no address.
+    #[error("no connection to {0}: its name cannot be looked up: {1}")]
+    Unresolved(String, std::io::Error),
     /// It kept us waiting for longer than it may.
     #[error("{0} {1}")]
     Timeout(String, Late),
@@ -304,7 +308,11 @@ impl Proxy {
         let Exchange { from, switch, connection, typed, standing, .. } = exchange;
         self.readdress(&mut answer, route, typed);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let unsolicited = || UpstreamError::Unsolicited(answered.pool.upstream().to_string());
+            let unsolicited = || {
+                let error = UpstreamError::Unsolicited(answered.pool.upstream().to_string());
+                answered.pool.failures().note_error(&error);
+                error
+            };
             let client = switch.ok_or_else(unsolicited)?;
             return Ok(upgrade::relay(client, answer, standing, (connection, answered.under_way)));
         }

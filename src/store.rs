@@ -19,6 +19,7 @@ mod sessions;
 mod spend;
 mod sql;
 mod sqlite;
+mod times;
 mod transfer;
 mod users;
 mod webhook;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 pub use self::audit::GIVEN_UP_AFTER;
 pub use self::records::*;
+pub use self::times::{Times, Took};
 pub use self::transfer::{Moved, Step, transfer};
 
 use self::chain::Chain;
@@ -234,6 +236,11 @@ impl Store {
         Self { patience, ..self }
     }
 
+    /// How long it takes to answer, counted since it was opened.
+    pub fn times(&self) -> Arc<Times> {
+        self.engine.times.clone()
+    }
+
     fn chain(&self) -> Result<&Chain, StoreError> {
         let keyless =
             || StoreError::Unusable("the audit trail cannot be written without the master key".to_owned());
@@ -385,8 +392,8 @@ impl Store {
         self.read(move |t| challenges::abandoned(t, now)).await
     }
 
-    /// The holder of an abandoned code has been told.
-    pub async fn release(&self, holder: Holder) -> Result<(), StoreError> {
+    /// The holder of an abandoned code has been told. To whoever is first to say so: whose it was, unless it was given up.
+    pub async fn release(&self, holder: Holder) -> Result<Option<Lapsed>, StoreError> {
         self.write(move |t| challenges::release(t, &holder)).await
     }
 

@@ -86,7 +86,7 @@ impl World {
             clock: clock.clone(),
             keys: keys.clone(),
             master,
-            audit: Audit::new(store.clone(), Metrics::new()),
+            audit: Audit::new(store.clone(), Metrics::new(&store)),
         };
         let sign_in = SignIn::new(parts, lines, &settings);
         Self { clock, store, sessions, keys, sign_in, failover, last: Mutex::default(), settings, sent }

@@ -38,7 +38,8 @@ use crate::domain::id::{ChallengeId, SessionId};
 use crate::domain::limits::Rate;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::session::Session;
-use crate::store::{Store, StoreError};
+use crate::metrics::Limit;
+use crate::store::{Refused, Store, StoreError};
 use crate::verifier::failover::Failover;
 use pending::Pending;
 use providers::Providers;
@@ -202,6 +203,19 @@ impl SignIn {
         self.guard.tidy();
     }
 
+    /// Counts a limit that stopped somebody.
+    fn hit(&self, limit: Limit) {
+        self.parts.audit.metrics().count_limit(limit);
+    }
+
+    /// What a refusal of the store means to the person; `sending` tells another code from another check.
+    fn refused(&self, refused: Refused, sending: bool) -> Cause {
+        if let Some(limit) = start::limit_of(refused, sending) {
+            self.hit(limit);
+        }
+        start::cause_of(refused, sending)
+    }
+
     /// Gives a cause its reference, and writes both down.
     async fn fail(&self, cause: Cause, trail: &Trail) -> Failure {
         let written = match (cause.event(), trail.call.clone()) {
@@ -221,7 +235,8 @@ impl SignIn {
 
     /// Turns an address away that comes too often. This is the cheapest answer there is: it waits for nothing, since
     /// it is the same for everybody, and is written down once a minute.
-    async fn turn_away(&self, cause: Cause, client: IpAddr) -> Failure {
+    async fn turn_away(&self, limit: Limit, cause: Cause, client: IpAddr) -> Failure {
+        self.hit(limit);
         if self.noted.spend(client).is_ok() {
             self.fail(cause, &Trail::new(client)).await
         } else {

@@ -71,7 +71,7 @@ impl Foundation {
         let keys = Keys::open(store.clone(), master.clone(), &*clock).await;
         let keys = Arc::new(keys.map_err(|error| of_the_keys(settings, error))?);
         let sessions = Arc::new(Sessions::new(store.clone(), settings.session, clock.clone()));
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(&store);
         let audit = Audit::new(store.clone(), metrics.clone());
         let tls = Kept::new(&settings.server.state_directory).map_err(StartError::Tickets)?;
         let most_connections = settings.server.max_connections;

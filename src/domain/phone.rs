@@ -16,6 +16,27 @@ pub struct PhoneNumber(String);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Region(country::Id);
 
+/// Where a number is from, as far as it tells: a few hundred words at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Country {
+    /// The country, `US`.
+    Region(Region),
+    /// The calling code: of several countries, of none (satellites), or of a number that no plan knows.
+    Code(u16),
+    /// Neither.
+    Unknown,
+}
+
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Region(region) => write!(f, "{region:?}"),
+            Self::Code(code) => write!(f, "+{code}"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
 /// Why a typed number is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PhoneError {
@@ -68,6 +89,13 @@ impl PhoneNumber {
     /// The country it belongs to, where its code names just one or its digits tell.
     pub fn region(&self) -> Option<Region> {
         phonenumber::parse(None, &self.0).ok()?.country().id().map(Region)
+    }
+
+    /// The country it belongs to, or, where its digits do not tell, its calling code.
+    pub fn country(&self) -> Country {
+        let Ok(number) = phonenumber::parse(None, &self.0) else { return Country::Unknown };
+        let country = number.country();
+        country.id().map_or_else(|| Country::Code(country.code()), |id| Country::Region(Region(id)))
     }
 
     /// What kind of line its country's numbering plan says it is, where its digits tell.
@@ -172,6 +200,21 @@ mod tests {
         assert_eq!(PhoneNumber::parse("(415) 555-0100", region("us")).unwrap().as_e164(), "+14155550100");
         assert_eq!(PhoneNumber::parse("0151 23456789", region("DE")).unwrap().as_e164(), "+4915123456789");
         assert_eq!(PhoneNumber::parse("+1 415 555 0100", region("DE")).unwrap().as_e164(), "+14155550100");
+    }
+
+    #[test]
+    fn a_number_has_a_country_or_a_calling_code() {
+        for (number, country) in [
+            ("+4915123456789", "DE"),
+            ("+12025550123", "US"),
+            ("+14165550123", "CA"),
+            ("+441534123456", "JE"),
+            ("+881612345678", "+881"),
+            ("+999123456789", "unknown"),
+        ] {
+            let number: PhoneNumber = number.parse().unwrap();
+            assert_eq!(number.country().to_string(), country, "{number:?}");
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl From<NoAnswer> for Refusal {
             UpstreamError::ClientStalled => Self::TooSlow,
             UpstreamError::TooLarge => Self::TooLarge,
             UpstreamError::NoLength => Self::LengthRequired,
-            UpstreamError::Unreachable(..) => Self::UpstreamUnreachable,
+            UpstreamError::Unreachable(..) | UpstreamError::Unresolved(..) => Self::UpstreamUnreachable,
             UpstreamError::Crowded => Self::Busy,
             UpstreamError::Timeout(..) => Self::UpstreamTimeout,
             // Who comes back at once would come too early.

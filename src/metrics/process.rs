@@ -27,6 +27,31 @@ impl Collector for Process {
     }
 }
 
+/// When the process began.
+#[derive(Debug)]
+pub(super) struct Start;
+
+impl Collector for Start {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(start) = start() else { return Ok(()) };
+        let (name, help) = ("process_start_time_seconds", "When the process began, in seconds since 1970");
+        let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(start).encode(encoder)
+    }
+}
+
+/// What the kernel counts time in: Linux shows hundredths of a second whatever it counts in itself (proc_pid_stat(5)).
+const TICKS: f64 = 100.0;
+
+/// Seconds since 1970: the machine's start, and the process' after it, the twenty-second number of its line.
+fn start() -> Option<f64> {
+    let line = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // Its name comes second, in brackets, and may have anything in it.
+    let ticks: f64 = line.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    let machine = number("/proc/stat", "btime")?;
+    Some(machine as f64 + ticks / TICKS)
+}
+
 /// A line of a file of the kernel's, `Name:   number …`.
 fn number(file: &str, name: &str) -> Option<i64> {
     let text = std::fs::read_to_string(file).ok()?;

@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::failures::Failures;
 use super::health::{Change, Health};
 use super::places::Places;
 use super::tls::Tls;
 use crate::config::{Route, Upstream};
+use crate::metrics;
 use crate::tls::TlsError;
 
 /// What lies behind all routes. Made once: what can be wrong with it is found before anybody is served.
@@ -41,12 +43,16 @@ impl Applications {
         self.0.iter().map(|application| application.name().to_string())
     }
 
-    /// Route, upstream, and whether requests go there.
-    pub fn health(&self) -> impl Iterator<Item = (String, String, bool)> {
+    /// How each upstream is.
+    pub fn figures(&self) -> impl Iterator<Item = metrics::Upstream> {
         self.0.iter().flat_map(|application| {
-            let upstreams = application.route.upstreams.list.iter().zip(&application.health);
-            upstreams.map(|(upstream, health)| {
-                (application.name().to_string(), upstream.to_string(), health.is_up())
+            let how = application.health.iter().zip(&application.failures);
+            let upstreams = application.route.upstreams.list.iter().zip(how);
+            upstreams.map(|(upstream, (health, failures))| metrics::Upstream {
+                route: application.name().to_string(),
+                upstream: upstream.to_string(),
+                is_up: health.is_up(),
+                failures: failures.all(),
             })
         })
     }
@@ -60,6 +66,8 @@ pub(super) struct Application {
     pub(super) tls: Option<Tls>,
     /// How its upstreams are, in their order.
     pub(super) health: Vec<Arc<Health>>,
+    /// What went wrong with them.
+    pub(super) failures: Vec<Arc<Failures>>,
     /// For connections to any application.
     pub(super) places: Places,
 }
@@ -70,7 +78,8 @@ impl Application {
         let some_speak_tls = route.upstreams.list.iter().any(speaks_tls);
         let tls = some_speak_tls.then(|| Tls::new(&route.upstreams.trust)).transpose()?;
         let health = route.upstreams.list.iter().map(|_| Arc::new(Health::new())).collect();
-        Ok(Self { route: route.clone(), tls, health, places })
+        let failures = route.upstreams.list.iter().map(|_| Arc::default()).collect();
+        Ok(Self { route: route.clone(), tls, health, failures, places })
     }
 
     /// Whether it is what a route names, to the letter and in what it read.
@@ -78,20 +87,21 @@ impl Application {
         self.route == *route && !route.upstreams.name_files()
     }
 
-    /// Takes over what is known of its upstreams, where they are checked as they were.
+    /// Takes over what is known of its upstreams: how they are, where they are checked as they were, and what went wrong.
     fn taking_over(mut self, known: &[Arc<Self>]) -> Self {
         let upstreams = &self.route.upstreams;
-        for (health, upstream) in self.health.iter_mut().zip(&upstreams.list) {
+        for (number, upstream) in upstreams.list.iter().enumerate() {
             let is_same = |other: &&Arc<Self>| {
                 (&other.route.host, &other.route.path) == (&self.route.host, &self.route.path)
-                    && other.route.upstreams.health == upstreams.health
             };
             let place = |other: &Arc<Self>| {
                 let place = other.route.upstreams.list.iter().position(|known| known == upstream)?;
-                Some(other.health[place].clone())
+                Some((other.clone(), place))
             };
-            if let Some(known) = known.iter().find(is_same).and_then(place) {
-                *health = known;
+            let Some((other, place)) = known.iter().find(is_same).and_then(place) else { continue };
+            self.failures[number] = other.failures[place].clone();
+            if other.route.upstreams.health == upstreams.health {
+                self.health[number] = other.health[place].clone();
             }
         }
         self

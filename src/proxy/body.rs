@@ -169,6 +169,7 @@ impl Body for Streamed {
         let polled = self.poll_upstream(cx);
         if let Poll::Ready(Some(Err(error))) = &polled {
             tracing::info!(upstream = %self.pool.upstream(), route = %self.pool.route(), %error, "an answer broke off");
+            self.pool.failures().note_broken(error);
             // The upstream may still be sending.
             if let Some(connection) = self.connection.take() {
                 connection.close();

@@ -13,6 +13,7 @@ use tokio::time::{interval, timeout};
 use super::Why;
 use super::application::{Application, Applications};
 use super::connection::{Need, Opened, To, open};
+use super::failures::Kind;
 use super::http2::to_http2;
 use super::upload::Upload;
 use crate::config::HealthCheck;
@@ -81,6 +82,9 @@ async fn watch(application: Arc<Application>, place: usize, check: HealthCheck) 
         let asked = timeout(check.timeout, ask(&application, place, &check)).await;
         let asked = asked.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         let change = application.health[place].note_check(asked.is_ok());
+        if asked.is_err() {
+            application.failures[place].note(Kind::Check);
+        }
         application.tell(place, change, asked.as_ref().err());
     }
 }

@@ -1,14 +1,14 @@
 //! A connection to an upstream, and how one is opened.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use hyper::client::conn::http1;
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
@@ -112,20 +112,18 @@ async fn dial(
     let for_whom = application.route.upstreams.proxy_protocol.map(|version| (version, client));
     let opened = match upstream {
         Upstream::Http(authority) => {
-            http1(tcp(authority, for_whom, place).await.map_err(unreachable)?).await.map(Opened::Own)
+            http1(tcp(upstream, authority, for_whom, place).await?).await.map(Opened::Own)
         }
         Upstream::Unix(path) => {
             http1(unix(path, for_whom, place).await.map_err(unreachable)?).await.map(Opened::Own)
         }
         Upstream::H2c(authority) => {
-            Link::open(tcp(authority, for_whom, place).await.map_err(unreachable)?, "http")
-                .await
-                .map(Opened::Link)
+            Link::open(tcp(upstream, authority, for_whom, place).await?, "http").await.map(Opened::Link)
         }
         Upstream::Https { authority, name } => {
             let tls = application.tls.as_ref().expect("it was made for a route with such an upstream");
             let connector = if need == Need::Http1 { &tls.http1 } else { &tls.any };
-            let stream = tcp(authority, for_whom, place).await.map_err(unreachable)?;
+            let stream = tcp(upstream, authority, for_whom, place).await?;
             let stream = connector.connect(name.clone(), stream).await;
             let stream = stream.map_err(|error| UpstreamError::Tls(upstream.to_string(), error))?;
             match stream.get_ref().1.alpn_protocol() {
@@ -140,8 +138,24 @@ async fn dial(
 /// A version of the PROXY protocol, and the client it names.
 type ForWhom = Option<(ProxyProtocol, Option<IpAddr>)>;
 
-async fn tcp(authority: &str, for_whom: ForWhom, place: Option<Place>) -> io::Result<Placed<TcpStream>> {
-    let mut stream = TcpStream::connect(authority).await?;
+async fn tcp(
+    upstream: &Upstream,
+    authority: &str,
+    for_whom: ForWhom,
+    place: Option<Place>,
+) -> Result<Placed<TcpStream>, UpstreamError> {
+    let unresolved = |error| UpstreamError::Unresolved(upstream.to_string(), error);
+    let addresses: Vec<SocketAddr> = lookup_host(authority).await.map_err(unresolved)?.collect();
+    let connected = connect(&addresses, for_whom, place).await;
+    connected.map_err(|error| UpstreamError::Unreachable(upstream.to_string(), error))
+}
+
+async fn connect(
+    addresses: &[SocketAddr],
+    for_whom: ForWhom,
+    place: Option<Place>,
+) -> io::Result<Placed<TcpStream>> {
+    let mut stream = TcpStream::connect(addresses).await?;
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
     if let Some((version, client)) = for_whom {

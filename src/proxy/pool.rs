@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::application::Application;
 use super::connection::{Connection, Need, Opened, Own, To, open};
+use super::failures::Failures;
 use super::health::{Change, Health};
 use super::http2::{Link, Stream};
 use super::pin::Pin;
@@ -67,6 +68,11 @@ impl Pool {
         &self.application.health[self.place]
     }
 
+    /// What went wrong with it.
+    pub(super) fn failures(&self) -> &Failures {
+        &self.application.failures[self.place]
+    }
+
     /// Notes that it answered.
     pub(super) fn note_success(&self) {
         let change = self.health().note_success();
@@ -77,6 +83,7 @@ impl Pool {
 
     /// Notes that no connection could be had.
     pub(super) fn note_failure(&self, error: &UpstreamError) {
+        self.failures().note_error(error);
         self.application.tell(self.place, self.health().note_failure(), Some(error));
     }
 

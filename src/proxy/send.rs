@@ -73,7 +73,8 @@ pub(super) async fn send(
                 Connection::Own(mut own) => {
                     is_new = std::mem::replace(&mut own.is_new, false);
                     own.used = own.used.max(now);
-                    let answered = on_own(pool, &mut own, request, upload.as_deref()).await?;
+                    let answered = on_own(pool, &mut own, request, upload.as_deref()).await;
+                    let answered = answered.inspect_err(|error| pool.failures().note_error(error))?;
                     // hyper speaks HTTP/1.0 from now on where the upstream does, and an HTTP/1.0 request has no body
                     // of unknown length.
                     answered.map(|answer| {
@@ -83,7 +84,8 @@ pub(super) async fn send(
                 }
                 Connection::Stream(mut stream) => {
                     streams += 1;
-                    let answered = Box::pin(on_stream(pool, &mut stream, request, upload.as_deref())).await?;
+                    let answered = Box::pin(on_stream(pool, &mut stream, request, upload.as_deref())).await;
+                    let answered = answered.inspect_err(|error| pool.failures().note_error(error))?;
                     answered.map(|answer| (answer, Some(Connection::Stream(stream))))
                 }
             };

@@ -20,6 +20,7 @@ use super::turns::{ALL, Turns};
 use super::{http1, http2};
 use crate::gateway::Peer;
 use crate::message::certificate_names::CertificateNames;
+use crate::metrics::Turned;
 use crate::proxy::Why;
 
 /// A handshake is done in so long, or not at all.
@@ -72,10 +73,12 @@ async fn handshake(
     match in_time(&service.turns, client, service.drained(), tls.accept(stream)).await {
         Ok(Ok(stream)) => Some(Box::new(stream)),
         Ok(Err(error)) => {
+            service.turned(Turned::Handshake);
             tracing::debug!(%error, "a TLS handshake failed");
             None
         }
         Err(late) => {
+            service.turned(Turned::Handshake);
             tracing::debug!(?late, "a TLS handshake was given up");
             None
         }
@@ -125,13 +128,21 @@ async fn in_time<F: Future>(
 }
 
 /// Clients break connections all day; who looks into one wants to know why.
-pub(super) fn note(ended: hyper::Result<()>) -> End {
+pub(super) fn note(ended: hyper::Result<()>, service: &Service) -> End {
     let Err(error) = ended else { return End::Ordinary };
     tracing::debug!(error = %Why(&error), "a connection ended");
     // HTTP/2 ends connections (GOAWAY) for what nobody's browser does; RFC 9113 section 5.4.1.
     let http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
     let is_offence = http2.is_some_and(|error| error.is_go_away() && error.is_library());
-    if is_offence { End::Offence } else { End::Ordinary }
+    if is_offence {
+        service.turned(Turned::Http2);
+        return End::Offence;
+    }
+    // hyper answered it, or closed without a word: nobody read it as a request.
+    if error.is_parse() {
+        service.turned(Turned::Malformed);
+    }
+    End::Ordinary
 }
 
 #[cfg(test)]

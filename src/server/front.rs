@@ -20,6 +20,7 @@ use super::proxy_protocol;
 use super::tls::Tls;
 use super::turns::Turns;
 use crate::gateway::{Front, Generation, Peer};
+use crate::metrics::Turned;
 
 /// What one configuration has connections served with; a reload gives the next.
 #[derive(Clone, Debug)]
@@ -106,6 +107,11 @@ impl Service {
 
     pub(super) fn idle_timeout(&self) -> Duration {
         self.current.borrow().serving.idle_timeout
+    }
+
+    /// Counts a connection that ended without an answer.
+    pub(super) fn turned(&self, why: Turned) {
+        self.current.borrow().serving.generation.metrics.count_turned(why);
     }
 
     /// Goes over to each configuration as it comes.
@@ -238,6 +244,7 @@ async fn admit(
                 address = named.or(address);
             }
             Err(error) => {
+                service.turned(Turned::ProxyProtocol);
                 return tracing::warn!(%error, "a trusted proxy sent no PROXY header; proxy_protocol wants one");
             }
         }
@@ -253,6 +260,7 @@ async fn admit(
     // A proxy stands for many, and so does what is on this machine.
     let stands_for_many = address.to_canonical().is_loopback() || site.trusts(address);
     if held.is_none() && !stands_for_many {
+        service.turned(Turned::PerAddress);
         return tracing::debug!("an address has too many connections");
     }
     let client = (!stands_for_many).then_some(client);
@@ -272,7 +280,10 @@ async fn is_admitted(client: Option<Client>, service: &Service) -> bool {
     let Some(client) = client else { return true };
     match service.terms.offenders.admit(client, Instant::now()) {
         Admission::Now => true,
-        Admission::Never => false,
+        Admission::Never => {
+            service.turned(Turned::Offender);
+            false
+        }
         Admission::At(turn) => tokio::select! {
             () = service.drained() => false,
             () = sleep_until(turn) => true,

@@ -80,7 +80,7 @@ async fn work<S: Io + 'static>(
     let advice = tokio::select! {
         biased;
         ended = &mut connection => {
-            note(ended);
+            note(ended, service);
             return None;
         }
         advice = mind(traffic, &in_flight, service) => advice,
@@ -100,7 +100,7 @@ async fn work<S: Io + 'static>(
         // The gateway stops.
         None => {
             Pin::new(&mut connection).graceful_shutdown();
-            note(connection.await);
+            note(connection.await, service);
         }
     }
     None

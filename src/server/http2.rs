@@ -20,6 +20,7 @@ use super::connection::{End, LONGEST_HEAD, note};
 use super::front::Service;
 use super::listener::Io;
 use crate::gateway::Peer;
+use crate::metrics::Turned;
 use crate::proxy::OnThisThread;
 
 /// Requests at once on one connection.
@@ -74,9 +75,10 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
         () = idle(&streams, &service) => None,
     };
     if let Some(ended) = ended {
-        return note(ended);
+        return note(ended, &service);
     }
     if streams.is_abused() {
+        service.turned(Turned::Http2);
         tracing::debug!("a client that kept giving its requests up was cut off");
         return End::Offence;
     }
@@ -84,7 +86,7 @@ pub(super) async fn serve<S: Io + 'static>(stream: S, peer: Peer, service: Rc<Se
     // Streams that are open go on to their end.
     tokio::select! {
         biased;
-        ended = drive(&mut connection, &stream) => note(ended),
+        ended = drive(&mut connection, &stream) => note(ended, &service),
         () = quiet(&streams, FAREWELL) => {
             tracing::debug!("a client that did not close was cut off");
             End::Ordinary

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::domain::spend::Guard;
 use crate::domain::time::Short;
-use crate::metrics::{MEDIA_TYPE, Metrics};
+use crate::metrics::{Format, Metrics};
 use crate::proxy::Applications;
 use crate::server::tls::Certificates;
 use crate::store::Store;
@@ -103,27 +103,15 @@ impl Observed {
         }
     }
 
-    async fn metrics(&self) -> Response<Full<Bytes>> {
-        for (provider, asked) in self.failover.health() {
-            self.metrics.set_health(provider, asked);
-        }
-        for (route, upstream, up) in self.applications.health() {
-            self.metrics.set_upstream(route, upstream, up);
-        }
+    async fn metrics(&self, format: Format) -> Response<Full<Bytes>> {
         let now = self.clock.now();
         let budgets = gateway_budgets(&self.spend, now);
         let asked = Instant::now();
         let status = self.store.spend_status(budgets.to_vec(), self.spend.conversion, now).await;
-        self.metrics.set_store(status.is_ok().then(|| asked.elapsed()));
-        self.metrics.set_people(
-            self.sessions.in_use(),
-            self.most_connections.saturating_sub(self.places.available_permits()),
-        );
-        self.metrics.set_lost_lines(self.access_log.as_ref().map_or(0, AccessLog::lost));
-        let certificates =
-            self.certificates.as_ref().map(|certificates| certificates.all()).unwrap_or_default();
-        self.metrics
-            .set_certificates(certificates.iter().map(|shown| (shown.name().to_owned(), shown.expires())));
+        let took = status.is_ok().then(|| asked.elapsed());
+        let _telling = self.metrics.telling();
+        self.metrics.set_store(took);
+        self.set_from_memory();
         match status {
             Ok(status) => {
                 for ((period, used), budget) in ["day", "month"].into_iter().zip(status.used).zip(budgets) {
@@ -136,10 +124,24 @@ impl Observed {
             // What has been counted in memory is told all the same.
             Err(error) => tracing::warn!(%error, "the spend guard's figures cannot be read"),
         }
-        let mut response = text(StatusCode::OK, "");
-        *response.body_mut() = Full::from(self.metrics.text());
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        let mut response = text(StatusCode::OK, self.metrics.text(format));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
         response
+    }
+
+    fn set_from_memory(&self) {
+        for (provider, asked) in self.failover.health() {
+            self.metrics.set_health(provider, asked);
+        }
+        self.metrics.set_upstreams(self.applications.figures());
+        let connections = self.most_connections.saturating_sub(self.places.available_permits());
+        self.metrics.set_people(self.sessions.in_use(), connections);
+        self.metrics.set_lost_lines(self.access_log.as_ref().map_or(0, AccessLog::lost));
+        self.metrics.set_audit(self.audit.waiting());
+        let certificates =
+            self.certificates.as_ref().map(|certificates| certificates.all()).unwrap_or_default();
+        let ends = certificates.iter().map(|shown| (shown.name().to_owned(), shown.expires()));
+        self.metrics.set_certificates(ends);
     }
 }
 
@@ -153,7 +155,10 @@ fn describe(Away { since, grace_left }: Away) -> String {
 
 async fn answer(request: &Request<Incoming>, observed: &Observed) -> Response<Full<Bytes>> {
     match request.uri().path() {
-        "/metrics" => observed.metrics().await,
+        "/metrics" => {
+            let accept = request.headers().get_all(ACCEPT).iter().filter_map(|field| field.to_str().ok());
+            observed.metrics(Format::wanted(accept)).await
+        }
         "/health/live" => text(StatusCode::OK, "live\n"),
         "/health/ready" => match observed.unready().await {
             None => text(StatusCode::OK, "ready\n"),

@@ -14,7 +14,7 @@ use crate::domain::sending::{Holder, Pacing};
 use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::domain::user::{UserId, UserName};
-use crate::store::{Delivered, NewSession, Opened, Refused, Spend, StoreError};
+use crate::store::{Delivered, Lapsed, NewSession, Opened, Refused, Spend, StoreError};
 
 pub(super) fn find(t: &mut dyn Transaction, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
     t.one("SELECT * FROM challenge WHERE id = ?", values![id.to_string()], challenge)
@@ -278,13 +278,21 @@ pub(super) fn abandoned(
     t.all(statement, values![oldest, now], read)
 }
 
-pub(super) fn release(t: &mut dyn Transaction, holder: &Holder) -> Result<(), StoreError> {
+pub(super) fn release(t: &mut dyn Transaction, holder: &Holder) -> Result<Option<Lapsed>, StoreError> {
     let statement = "UPDATE challenge SET released = TRUE WHERE NOT released AND handle = ? AND provider = ? \
                      AND state IN ('open', 'cancelled', 'exhausted')";
-    t.execute(statement, values![holder.handle.as_deref(), &holder.provider])?;
+    let first = t.execute(statement, values![holder.handle.as_deref(), &holder.provider])? > 0;
     let statement = "DELETE FROM orphan WHERE handle = ? AND provider = ?";
     t.execute(statement, values![holder.handle.as_deref(), &holder.provider])?;
-    Ok(())
+    if !first {
+        return Ok(None);
+    }
+    // Neither given up, nor used up, nor used.
+    let statement = "SELECT channel, user_id FROM challenge WHERE handle = ? AND provider = ? AND state = 'open' \
+                     AND prospect = 'open' AND user_id IS NOT NULL ORDER BY sent_at DESC LIMIT 1";
+    let read =
+        |row: &dyn Row| Ok(Lapsed { channel: parse(row, "channel")?, user: UserId(row.get("user_id")?) });
+    t.one(statement, values![holder.handle.as_deref(), &holder.provider], read)
 }
 
 /// The challenges that one code serves, two tabs or two browsers of one person: they share its tries and its end, as

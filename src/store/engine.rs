@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::StoreError;
 use super::sql::Transaction;
 use super::sqlite::file::Claim;
+use super::times::Times;
 
 /// A database at work. Its threads end when it is dropped.
 pub(super) struct Engine {
@@ -27,6 +29,8 @@ pub(super) struct Engine {
     pub(super) poll: Duration,
     /// Which of the two it is, for the little that they say differently.
     pub(super) dialect: Dialect,
+    /// How long it takes.
+    pub(super) times: Arc<Times>,
     /// Where one gateway works alone: its right to.
     pub(super) claim: Mutex<Option<Claim>>,
 }
@@ -116,6 +120,7 @@ impl Engine {
         T: Send + 'static,
         F: Fn(&mut dyn Transaction) -> Result<T, StoreError> + Send + 'static,
     {
+        let began = Instant::now();
         let (sender, receiver) = oneshot::channel();
         let request = Request { kind, command: Box::new(Asked { work, result: None, sender }) };
         let queue = match kind {
@@ -127,6 +132,8 @@ impl Engine {
             queue.send(request).await.map_err(|_| StoreError::Unavailable)?;
             receiver.await.map_err(|_| StoreError::Unavailable)?
         };
-        tokio::time::timeout(patience, answer).await.unwrap_or(Err(StoreError::Unavailable))
+        let answer = tokio::time::timeout(patience, answer).await.unwrap_or(Err(StoreError::Unavailable));
+        self.times.note(kind, began.elapsed(), answer.is_ok());
+        answer
     }
 }

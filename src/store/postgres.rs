@@ -21,6 +21,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::connection::Connection;
 use super::engine::{Dialect, Engine};
+use super::times::Times;
 use super::{OpenError, StoreError, Use};
 use crate::config;
 use crate::crypto::ChainKey;
@@ -72,6 +73,7 @@ pub(super) fn start(
         }),
         poll: POLL,
         dialect: Dialect::Postgres,
+        times: Arc::new(Times::new(Dialect::Postgres)),
         claim: Mutex::default(),
     })
 }

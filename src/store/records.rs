@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::crypto::ChainKey;
 use crate::domain::chain::{Head, Line};
 use crate::domain::challenge::{Challenge, Closed, Subject};
+use crate::domain::channel::Channel;
 use crate::domain::event::Event;
 use crate::domain::id::{Reference, SessionId};
 use crate::domain::limits::{FailureStop, Rate};
@@ -143,6 +144,15 @@ pub struct SpendStatus {
     pub entered: u32,
     /// The guards that closed sending, and until when.
     pub closures: Vec<(String, Timestamp)>,
+}
+
+/// A code whose time passed without anybody typing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lapsed {
+    /// How it went out last.
+    pub channel: Channel,
+    /// Whose it was.
+    pub user: UserId,
 }
 
 /// Why nothing further is done with a challenge.

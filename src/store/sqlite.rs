@@ -21,6 +21,7 @@ use self::file::{Depth, explained};
 use super::chain::{StoredHead, put_head};
 use super::engine::{Command, Dialect, Engine, Kind, QUEUE, Request};
 use super::sql::{Lock, Row, Transaction, Value};
+use super::times::Times;
 use super::{StoreError, Use};
 use crate::crypto::ChainKey;
 use crate::domain::chain::Head;
@@ -68,6 +69,7 @@ fn open(path: &Path, use_: Use, chain: Option<&ChainKey>) -> Result<Engine, Stor
         listen: Box::new(|| ()),
         poll: POLL,
         dialect: Dialect::Sqlite,
+        times: Arc::new(Times::new(Dialect::Sqlite)),
         claim: Mutex::new(claim),
     })
 }

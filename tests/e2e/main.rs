@@ -21,6 +21,7 @@ mod challenge;
 mod check_online;
 mod cli;
 mod clock_jump;
+mod counts;
 mod crash;
 mod disk;
 mod doctor;

@@ -98,6 +98,59 @@ async fn a_reload_is_counted_the_figures_go_on_and_the_configuration_has_a_name(
     assert_eq!(figure(&after, "vestibule_requests_total", &["challenged", "3xx"]), Some(2.0), "{after}");
 }
 
+#[tokio::test]
+async fn figures_are_written_as_the_monitor_asks_and_promtool_finds_nothing_wrong() {
+    let mut scene = Scene::start(GENEROUS).await;
+    scene.signed_in(ALICE).await.go("/").await;
+    let url = scene.gateway.observed("/metrics");
+    let ask = async |accept: &'static str| {
+        let answer = crate::common::http().get(&url).header("accept", accept).send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (kind, answer.text().await.unwrap())
+    };
+    let (kind, open) = ask("application/openmetrics-text;version=1.0.0,text/plain;q=0.5").await;
+    assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(open.contains("# TYPE vestibule_build info\n") && open.ends_with("# EOF\n"), "{open}");
+    let (kind, plain) = ask("*/*").await;
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    assert!(plain.contains("# TYPE vestibule_build_info gauge\n") && !plain.contains("EOF"), "{plain}");
+    assert!(plain.contains("# TYPE vestibule_requests_total counter\n"), "{plain}");
+    let mut checked = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("tests/run installs the package prometheus");
+    std::io::Write::write_all(&mut checked.stdin.take().unwrap(), plain.as_bytes()).unwrap();
+    let checked = checked.wait_with_output().unwrap();
+    let said = String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap();
+    assert!(checked.status.success() && said.is_empty(), "{said}");
+}
+
+#[tokio::test]
+async fn the_store_is_timed_and_the_process_tells_when_it_began() {
+    let mut scene = Scene::start(GENEROUS).await;
+    scene.signed_in(ALICE).await;
+    let text = scene.metrics().await;
+    for work in ["read", "write"] {
+        let labels = ["engine=\"sqlite\"", &*format!("work=\"{work}\"")];
+        assert!(
+            figure(&text, "vestibule_store_seconds_count", &labels).is_some_and(|times| times > 0.0),
+            "{text}"
+        );
+        assert_eq!(figure(&text, "vestibule_store_failures_total", &labels), Some(0.0));
+    }
+    let began = figure(&text, "process_start_time_seconds", &[]).unwrap();
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    assert!(began <= now + 2.0 && now - began < 600.0, "{began} {now}");
+    // What has not happened is 0: an increase is seen only of what was there.
+    for event in ["break_glass_made", "wrong_code", "audit_purged"] {
+        assert_eq!(figure(&text, "vestibule_events_total", &[event]), Some(0.0), "{event}");
+    }
+    assert_eq!(figure(&text, "vestibule_audit_lines_waiting", &[]), Some(0.0));
+}
+
 /// What stands in `contrib` for monitors: each figure that it asks for is one of ours, and Prometheus takes its rules.
 #[tokio::test]
 async fn alerts_and_dashboard_ask_for_what_is_there() {

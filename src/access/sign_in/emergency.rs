@@ -13,6 +13,7 @@ use crate::domain::emergency::EmergencyCode;
 use crate::domain::event::What;
 use crate::domain::id::SessionId;
 use crate::domain::return_to::ReturnTo;
+use crate::metrics::Limit;
 use crate::store::{EmergencyAttempt, NewSession, Spend};
 
 /// What an emergency code is hashed for.
@@ -30,7 +31,7 @@ impl SignIn {
         carried: Option<SessionId>,
     ) -> Result<SignedIn, Failure> {
         if let Err(wait) = self.checks.spend(client) {
-            return Err(self.turn_away(Cause::TooManyAttempts(wait), client).await);
+            return Err(self.turn_away(Limit::ChecksPerAddress, Cause::TooManyAttempts(wait), client).await);
         }
         let since = Instant::now();
         let mut trail = Trail::new(client);
@@ -62,7 +63,7 @@ impl SignIn {
         let key = format!("emergency:{}:{}", subject.as_str(), network(trail.client));
         let (rate, now) = (self.limits.checks_per_challenge, self.parts.clock.now());
         let spent = self.parts.store.spend_emergency_try(Spend { key, rate }, now).await?;
-        spent.map_err(Cause::TooManyAttempts)?;
+        spent.inspect_err(|_| self.hit(Limit::EmergencyTries)).map_err(Cause::TooManyAttempts)?;
         let attempt = EmergencyAttempt {
             user: user.map(|user| user.id),
             hash: self.parts.master.hash(PURPOSE, &code.text()),

@@ -20,7 +20,8 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::sending::{Delivery, Holder, Prospect};
 use crate::domain::spend::{Guard, Stop};
 use crate::domain::user::User;
-use crate::store::{Delivered, Reservation, Store, StoreError, UserKey};
+use crate::metrics::Code;
+use crate::store::{Delivered, Lapsed, Reservation, Store, StoreError, UserKey};
 use crate::verifier::failover::{Attempt, UnderWay};
 use crate::verifier::{Scope, Trouble, VerifierError};
 
@@ -361,9 +362,19 @@ impl Sender {
                 Err(error) => (What::SendFailed, format!("{by}: {error}"), error.trouble.as_str()),
             };
             let call = call(&of, &holder, outcome);
+            // A provider that rests was not asked.
+            match result {
+                Ok(_) => self.became(Code::Sent, provider, message),
+                Err(error) if error.trouble == Trouble::Resting => {}
+                Err(_) => self.became(Code::SendFailed, provider, message),
+            }
             // What a provider did is done, whether it is written down or not; the log has it.
             let _ = self.writer.note_call(what, &message.trail, detail, call).await;
         }
+    }
+
+    fn became(&self, code: Code, provider: &str, message: &Message) {
+        self.writer.count(code, provider, message.channel, message.to.clone());
     }
 
     /// Asks for a name that was lost with the answer to a start: what the person holds may be right all the same. The
@@ -385,7 +396,10 @@ impl Sender {
             (None, _) => (challenge.channel, Err(VerifierError::down())),
         };
         match recovered {
-            (channel, Ok(found)) => Ok(Ok(self.found(challenge, channel, found, trail).await?)),
+            (channel, Ok(found)) => {
+                self.writer.count(Code::Sent, &found.provider, channel, to.clone());
+                Ok(Ok(self.found(challenge, channel, found, trail).await?))
+            }
             (_, Err(error)) => {
                 if error.trouble.scope() != Scope::Unknown {
                     self.guard.refund(reserved).await?;
@@ -425,11 +439,23 @@ impl Sender {
                 tracing::warn!(%error, %reference, provider, "a code that nobody typed could not be cancelled");
                 return Ok(());
             }
-            self.store.release(holder).await
+            self.released(holder).await
         });
         let mut released = futures_util::stream::iter(releases).buffer_unordered(AT_ONCE);
         while let Some(release) = released.next().await {
             release?;
+        }
+        Ok(())
+    }
+}
+
+impl Sender {
+    /// A provider is done with a code. Whoever finds that nobody typed it counts it, once among all gateways.
+    async fn released(&self, holder: Holder) -> Result<(), StoreError> {
+        let provider = holder.provider.clone();
+        let Some(Lapsed { channel, user }) = self.store.release(holder).await? else { return Ok(()) };
+        if let Some(user) = self.store.user(UserKey::Id(user)).await? {
+            self.writer.count(Code::Expired, &provider, channel, user.phone_number);
         }
         Ok(())
     }

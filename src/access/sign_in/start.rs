@@ -19,6 +19,7 @@ use crate::domain::limits::FailureStop;
 use crate::domain::return_to::ReturnTo;
 use crate::domain::sending::{Delivery, Prospect};
 use crate::domain::user::User;
+use crate::metrics::Limit;
 use crate::store::{Opened, Refused, Spend, StoreError, UserKey};
 
 impl SignIn {
@@ -30,7 +31,7 @@ impl SignIn {
         client: IpAddr,
     ) -> Result<Challenge, Failure> {
         if let Err(wait) = self.starts.spend(client) {
-            return Err(self.turn_away(Cause::TooManyRequests(wait), client).await);
+            return Err(self.turn_away(Limit::StartsPerAddress, Cause::TooManyRequests(wait), client).await);
         }
         let since = Instant::now();
         let mut trail = Trail::new(client);
@@ -56,7 +57,7 @@ impl SignIn {
         let new = self.new_challenge(&who, return_to, trail.reference);
         let now = new.created_at;
         let opened = self.parts.store.open_challenge(new, who.spends, now).await?;
-        match opened.map_err(Cause::TooManyRequests)? {
+        match opened.inspect_err(|_| self.hit(Limit::Starts)).map_err(Cause::TooManyRequests)? {
             Opened::Joined(challenge) => {
                 drop(turn);
                 let detail = match (who.refusal, challenge.prospect) {
@@ -152,7 +153,7 @@ impl SignIn {
         client: IpAddr,
     ) -> Result<Challenge, Failure> {
         if let Err(wait) = self.starts.spend(client) {
-            return Err(self.turn_away(Cause::TooManyRequests(wait), client).await);
+            return Err(self.turn_away(Limit::StartsPerAddress, Cause::TooManyRequests(wait), client).await);
         }
         let since = Instant::now();
         let found = self.parts.store.challenge(id).await;
@@ -194,7 +195,10 @@ impl SignIn {
                         drop(turn);
                         return self.joined(challenge, first).await;
                     }
-                    Err(wait) => return Err(Cause::ResendTooSoon(wait)),
+                    Err(wait) => {
+                        self.hit(Limit::Resend);
+                        return Err(Cause::ResendTooSoon(wait));
+                    }
                 }
             }
             Ok(()) | Err(Closed::AlreadyUsed | Closed::Cancelled) => {
@@ -205,7 +209,7 @@ impl SignIn {
                         drop(turn);
                         return self.joined(of, first).await;
                     }
-                    Err(refused) => return Err(cause_of(refused, true)),
+                    Err(refused) => return Err(self.refused(refused, true)),
                 }
             }
         };
@@ -243,6 +247,18 @@ impl SignIn {
         let closed = self.parts.store.failures(of.subject.clone()).await?.is_closed();
         let may_get_one = |user: &User| of.user == Some(user.id) && user.may_sign_in() && !closed;
         Ok((spends, known.filter(may_get_one)))
+    }
+}
+
+/// The limit that a refusal of the store comes from, if it comes from one.
+pub(super) const fn limit_of(refused: Refused, sending: bool) -> Option<Limit> {
+    match refused {
+        Refused::Unknown | Refused::Closed(Closed::Cancelled | Closed::Expired | Closed::AlreadyUsed) => None,
+        Refused::Closed(Closed::TooManyChecks) => Some(Limit::Tries),
+        Refused::TooOften(_) if sending => Some(Limit::Resend),
+        Refused::TooOften(_) => Some(Limit::ChecksPerChallenge),
+        Refused::Failures(FailureStop::Wait(_)) => Some(Limit::Failures),
+        Refused::Failures(FailureStop::Closed) => Some(Limit::Closed),
     }
 }
 

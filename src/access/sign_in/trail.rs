@@ -7,11 +7,14 @@ use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::crypto;
 use crate::domain::challenge::Challenge;
+use crate::domain::channel::Channel;
 use crate::domain::event::{Event, Message, What};
 use crate::domain::id::Reference;
+use crate::domain::phone::PhoneNumber;
 use crate::domain::sending::Holder;
 use crate::domain::time::Timestamp;
 use crate::domain::user::UserName;
+use crate::metrics::Code;
 use crate::store::StoreError;
 
 /// Whom and what the audit trail is about, beside what happened.
@@ -105,6 +108,13 @@ impl Writer {
             detail,
             message,
         }
+    }
+
+    /// Counts what became of a code that went to a number. Not waited for: what its country is takes up to milliseconds to
+    /// find out, which would tell that a number is known.
+    pub(super) fn count(&self, code: Code, provider: &str, channel: Channel, to: PhoneNumber) {
+        let (metrics, provider) = (self.audit.metrics().clone(), provider.to_owned());
+        tokio::task::spawn_blocking(move || metrics.count_code(code, &provider, channel, to.country()));
     }
 
     /// A line stands in the trail already, written together with what it tells of.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::start::cause_of;
 use super::trail::call;
 use super::{Cause, Failure, SignIn, SignedIn, Trail};
 use crate::access::pace;
@@ -13,9 +12,19 @@ use crate::crypto;
 use crate::domain::challenge::{Approval, Challenge, Code, State, Verdict};
 use crate::domain::event::What;
 use crate::domain::id::{ChallengeId, SessionId};
+use crate::domain::phone::PhoneNumber;
 use crate::domain::sending::Prospect;
+use crate::metrics::{Code as Fate, Limit};
 use crate::store::{NewSession, UserKey};
 use crate::verifier::VerifierError;
+
+/// What whoever holds a code says of one that was typed.
+struct Asked {
+    challenge: Challenge,
+    /// Whom it went to; nobody where that is pretended.
+    to: Option<PhoneNumber>,
+    answer: Result<Verdict, VerifierError>,
+}
 
 impl SignIn {
     /// The person types a code. One attempt is spent, durably, before anybody looks at it. `carried` is the session that
@@ -28,7 +37,7 @@ impl SignIn {
         carried: Option<SessionId>,
     ) -> Result<SignedIn, Failure> {
         if let Err(wait) = self.checks.spend(client) {
-            return Err(self.turn_away(Cause::TooManyAttempts(wait), client).await);
+            return Err(self.turn_away(Limit::ChecksPerAddress, Cause::TooManyAttempts(wait), client).await);
         }
         let since = Instant::now();
         // A store that fails here fails again below, where it is told.
@@ -60,25 +69,39 @@ impl SignIn {
     ) -> Result<SignedIn, Cause> {
         let now = self.parts.clock.now();
         let spent = self.parts.store.spend_check(id, self.limits.checks_per_challenge, now).await?;
-        let challenge = spent.map_err(|refused| cause_of(refused, false))?;
-        let (challenge, answer) = self.ask(challenge, &code, trail).await?;
+        let challenge = spent.map_err(|refused| self.refused(refused, false))?;
+        let Asked { challenge, to, answer } = self.ask(challenge, &code, trail).await?;
         let verdict = match answer {
             Ok(verdict) => verdict,
-            Err(error) => return Err(self.not_judged(&challenge, &error, trail).await?),
+            Err(error) => {
+                self.count(Fate::CheckFailed, &challenge, to);
+                return Err(self.not_judged(&challenge, &error, trail).await?);
+            }
         };
         match challenge.judge(verdict) {
-            Ok(approval) => self.let_in(&challenge, approval, carried, trail).await,
-            Err(verdict) => Err(self.keep_out(&challenge, verdict, trail).await?),
+            Ok(approval) => {
+                let signed_in = self.let_in(&challenge, approval, carried, trail).await?;
+                self.count(Fate::Approved, &challenge, to);
+                Ok(signed_in)
+            }
+            Err(verdict) => {
+                if matches!(verdict, Verdict::WrongCode | Verdict::TooManyChecks) {
+                    self.count(Fate::Wrong, &challenge, to);
+                }
+                Err(self.keep_out(&challenge, verdict, trail).await?)
+            }
+        }
+    }
+
+    /// Counts what became of a code that was really sent.
+    fn count(&self, code: Fate, challenge: &Challenge, to: Option<PhoneNumber>) {
+        if let Some((holder, to)) = challenge.holder.as_ref().zip(to) {
+            self.writer.count(code, &holder.provider, challenge.channel, to);
         }
     }
 
     /// Asks whoever holds a known user's code; nobody's code is wrong.
-    async fn ask(
-        &self,
-        challenge: Challenge,
-        code: &Code,
-        trail: &Trail,
-    ) -> Result<(Challenge, Result<Verdict, VerifierError>), Cause> {
+    async fn ask(&self, challenge: Challenge, code: &Code, trail: &Trail) -> Result<Asked, Cause> {
         let user = match challenge.user {
             Some(id) => self.parts.store.user(UserKey::Id(id)).await?.filter(|user| user.may_sign_in()),
             None => None,
@@ -86,15 +109,15 @@ impl SignIn {
         let sent = user.filter(|_| challenge.prospect == Prospect::Open);
         let Some((to, holder)) = sent.map(|user| user.phone_number).zip(challenge.holder.clone()) else {
             let answer = self.providers.pretend_check(challenge.holder.as_ref()).await;
-            return Ok((challenge, answer));
+            return Ok(Asked { challenge, to: None, answer });
         };
         let challenge = match self.sender.recover(challenge.clone(), &to, trail).await? {
             Ok(found) => found,
-            Err(error) => return Ok((challenge, Err(error))),
+            Err(error) => return Ok(Asked { challenge, to: Some(to), answer: Err(error) }),
         };
         let holder = challenge.holder.clone().unwrap_or(holder);
         let answer = self.providers.check(&holder, &to, code).await;
-        Ok((challenge, answer))
+        Ok(Asked { challenge, to: Some(to), answer })
     }
 
     async fn let_in(
@@ -138,6 +161,7 @@ impl SignIn {
         match verdict {
             Verdict::WrongCode if left > 0 => Ok(Cause::WrongCode(left)),
             Verdict::WrongCode | Verdict::TooManyChecks | Verdict::Approved => {
+                self.hit(Limit::Tries);
                 self.use_up(challenge).await?;
                 Ok(Cause::TooManyChecks(Duration::from_secs(30)))
             }

@@ -230,12 +230,16 @@ impl Gateway {
 
     /// What monitors are told: status and text.
     pub async fn told_monitors(&mut self, path: &str) -> (u16, String) {
+        let answer = super::http().get(self.observed(path)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// Where monitors are told it.
+    pub fn observed(&mut self, path: &str) -> String {
         let log = self.log();
         let line = log.lines().find(|line| line.contains("health and metrics are told")).unwrap();
         let line: Value = serde_json::from_str(line).unwrap();
-        let url = format!("http://{}{path}", line["address"].as_str().unwrap());
-        let answer = super::http().get(url).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
+        format!("http://{}{path}", line["address"].as_str().unwrap())
     }
 
     /// Waits until the figures have this line.
