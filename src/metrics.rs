@@ -72,6 +72,7 @@ pub struct Metrics {
     audit_waiting: Gauge,
     audit_lost: Counter,
     trail: Trail,
+    audit_breaks: Counter,
 }
 
 /// From a code's going out to its coming back, in seconds.
@@ -144,6 +145,8 @@ impl Metrics {
                 .of("audit_lines_waiting", "Lines of the audit trail that wait for the store"),
             audit_lost: register
                 .of("audit_lines_lost", "Lines of the audit trail that are in the log only: too many waited"),
+            audit_breaks: register
+                .of("audit_chain_breaks", "How often the end of the audit trail was not what was written"),
             requests,
             codes,
             sign_ins,
@@ -252,8 +255,9 @@ impl Metrics {
         self.lost_lines.inner().store(lines as u64, Ordering::Relaxed);
     }
 
-    /// How many lines of the audit trail wait for the store.
-    pub fn set_audit(&self, waiting: usize) {
+    /// How many lines of the audit trail wait for the store, and how often its end was not what was written.
+    pub fn set_audit(&self, waiting: usize, breaks: u64) {
+        self.audit_breaks.inner().store(breaks, Ordering::Relaxed);
         self.audit_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 

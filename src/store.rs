@@ -241,6 +241,11 @@ impl Store {
         self.engine.times.clone()
     }
 
+    /// How often the end of the audit trail was not what was written, since this store was opened.
+    pub fn chain_breaks(&self) -> u64 {
+        self.chain.as_ref().map_or(0, Chain::breaks)
+    }
+
     fn chain(&self) -> Result<&Chain, StoreError> {
         let keyless =
             || StoreError::Unusable("the audit trail cannot be written without the master key".to_owned());

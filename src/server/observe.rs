@@ -137,7 +137,7 @@ impl Observed {
         let connections = self.most_connections.saturating_sub(self.places.available_permits());
         self.metrics.set_people(self.sessions.in_use(), connections);
         self.metrics.set_lost_lines(self.access_log.as_ref().map_or(0, AccessLog::lost));
-        self.metrics.set_audit(self.audit.waiting());
+        self.metrics.set_audit(self.audit.waiting(), self.store.chain_breaks());
         let certificates =
             self.certificates.as_ref().map(|certificates| certificates.all()).unwrap_or_default();
         let ends = certificates.iter().map(|shown| (shown.name().to_owned(), shown.expires()));

@@ -1,6 +1,7 @@
 //! Where the chain of the audit trail ends, as it stands in the store: whoever writes a line holds it until its transaction
 //! is committed, and goes on from it only if it is what this process and the master key vouch for.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::StoreError;
@@ -16,11 +17,17 @@ pub(super) struct Chain {
     kept: Arc<Mutex<Option<(i64, Hash)>>>,
     /// What a transaction has written that is not committed yet.
     written: Arc<Mutex<Option<(i64, Hash)>>>,
+    /// How often its end was not what was written.
+    breaks: Arc<AtomicU64>,
 }
 
 impl Chain {
     pub(super) fn new(key: ChainKey) -> Self {
-        Self { key, kept: Arc::default(), written: Arc::default() }
+        Self { key, kept: Arc::default(), written: Arc::default(), breaks: Arc::default() }
+    }
+
+    pub(super) fn breaks(&self) -> u64 {
+        self.breaks.load(Ordering::Relaxed)
     }
 
     /// For one transaction.
@@ -156,6 +163,7 @@ pub(super) fn hold(t: &mut dyn Transaction, chain: &Chain) -> Result<Head, Store
     if ours && last <= head.number && !is_put_back {
         return Ok(head);
     }
+    chain.breaks.fetch_add(1, Ordering::Relaxed);
     let known = chain.last().map_or(0, |(number, _)| number);
     tracing::error!(
         last_line = head.number,

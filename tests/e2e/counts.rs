@@ -214,3 +214,17 @@ async fn connections_that_end_without_an_answer_are_counted() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_trail_whose_end_was_changed_is_counted() {
+    let mut scene = Scene::start(GENEROUS).await;
+    scene.signed_in(ALICE).await;
+    scene.counts("vestibule_audit_chain_breaks_total", &[], 0.0).await;
+    scene.house.sql("DELETE FROM audit WHERE number > 1; UPDATE audit_chain SET number = 1");
+    scene.browser().start(ALICE).await;
+    eventually("it is counted", async || {
+        let text = scene.gateway.figures().await;
+        sum(&text, "vestibule_audit_chain_breaks_total", &[]) >= 1.0
+    })
+    .await;
+}

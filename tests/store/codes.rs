@@ -4,6 +4,7 @@ use vestibule::domain::channel::Channel;
 use vestibule::domain::id::Reference;
 use vestibule::domain::sending::{Holder, Pacing};
 use vestibule::domain::time::Timestamp;
+use vestibule::store::Lapsed;
 
 use crate::engine::{Fixture, Store, on_every_engine};
 use crate::given::{
@@ -65,10 +66,15 @@ async fn a_released_code_is_told_no_more(store: Fixture) {
     let theirs = start(&store, challenge(&bob, NOW)).await;
     store.record_delivery(one.id, NOW, delivered("twilio", "VE1")).await.unwrap();
     store.record_delivery(theirs.id, NOW, delivered("vonage", "VE1")).await.unwrap();
-    store.release(holder("twilio", "VE1")).await.unwrap();
+    // Whose it was is told once.
+    let lapsed = Lapsed { channel: Channel::Sms, user: alice.id };
+    assert_eq!(store.release(holder("twilio", "VE1")).await.unwrap(), Some(lapsed));
+    assert_eq!(store.release(holder("twilio", "VE1")).await.unwrap(), None);
     assert_eq!(store.abandoned(after(600)).await.unwrap(), [(holder("vonage", "VE1"), theirs.reference)]);
-    store.release(holder("twilio", "VE9")).await.unwrap();
-    store.release(holder("vonage", "VE1")).await.unwrap();
+    assert_eq!(store.release(holder("twilio", "VE9")).await.unwrap(), None);
+    // A code that was given up has not lapsed.
+    store.cancel_challenge(theirs.id).await.unwrap();
+    assert_eq!(store.release(holder("vonage", "VE1")).await.unwrap(), None);
     assert!(abandoned(&store, after(600)).await.is_empty());
 }
 

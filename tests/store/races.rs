@@ -594,7 +594,7 @@ async fn deliveries_cancellations_and_expiries_block_nobody(store: Fixture) {
                         1 => drop(gateway.spend_check(one.id, OFTEN, after(20)).await.unwrap()),
                         2 if last => gateway.cancel_challenge(one.id).await.unwrap(),
                         2 => drop(gateway.expire_code(one.id, after(500)).await.unwrap()),
-                        3 => gateway.release(crate::given::holder("vonage", "h")).await.unwrap(),
+                        3 => drop(gateway.release(crate::given::holder("vonage", "h")).await.unwrap()),
                         _ => return gateway.accept_challenge(approval, new, after(20)).await.unwrap(),
                     }
                     None
