@@ -151,11 +151,39 @@ async fn the_store_is_timed_and_the_process_tells_when_it_began() {
     assert_eq!(figure(&text, "vestibule_audit_lines_waiting", &[]), Some(0.0));
 }
 
+/// A gateway with everything that has figures but TLS, in use.
+async fn full_scene() -> Scene {
+    let webhook = "[audit]\nwebhook = \"http://127.0.0.1:9/\"\nwebhook_secret = { file = \"{dir}/token\" }\n";
+    let mut scene = Scene::start(&format!("{GENEROUS}{webhook}")).await;
+    scene.signed_in(ALICE).await.go("/").await;
+    eventually("codes and the webhook are told", async || {
+        let text = scene.metrics().await;
+        let sent = figure(&text, "vestibule_codes_total", &["\"approved\""]);
+        let since = figure(&text, "vestibule_webhook_failing_seconds", &[]);
+        sent == Some(1.0) && since.is_some_and(|since| since > 0.0)
+    })
+    .await;
+    scene
+}
+
+fn dashboard() -> serde_json::Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/grafana-dashboard.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Each query of the dashboard, as Grafana would ask it of one gateway.
+fn queries(dashboard: &serde_json::Value) -> Vec<String> {
+    let panels = dashboard["panels"].as_array().unwrap();
+    let of_panels = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let of_notes = dashboard["annotations"]["list"].as_array().unwrap();
+    let queries = of_panels.chain(of_notes).map(|asks| asks["expr"].as_str().unwrap());
+    queries.map(|query| query.replace("$__rate_interval", "1m").replace("$instance", ".*")).collect()
+}
+
 /// What stands in `contrib` for monitors: each figure that it asks for is one of ours, and Prometheus takes its rules.
 #[tokio::test]
 async fn alerts_and_dashboard_ask_for_what_is_there() {
-    let mut scene = Scene::start(GENEROUS).await;
-    scene.signed_in(ALICE).await.go("/").await;
+    let mut scene = full_scene().await;
     // Certificates are told where there is TLS.
     let mut encrypted = TlsScene::start("").await;
     let text = scene.metrics().await + &encrypted.gateway.figures().await;
@@ -176,8 +204,17 @@ async fn alerts_and_dashboard_ask_for_what_is_there() {
             assert!(known(name), "{file} asks for {name}, which is not told");
         }
     }
-    let dashboard = std::fs::read(contrib.join("grafana-dashboard.json")).unwrap();
-    let dashboard: serde_json::Value = serde_json::from_slice(&dashboard).unwrap();
+    let rules = std::fs::read_to_string(contrib.join("prometheus-alerts.yml")).unwrap();
+    let tests = std::fs::read_to_string(contrib.join("prometheus-alerts.test.yml")).unwrap();
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 20, "{alerts:?}");
+    for alert in alerts {
+        let silent = format!("{{ alertname: {alert}, eval_time: ");
+        assert!(tests.contains(&silent), "no test sees {alert} silent");
+        let firing = format!("- alertname: {alert}\n");
+        assert!(tests.contains(&firing), "no test sees {alert} firing");
+    }
+    let dashboard = dashboard();
     assert!(dashboard["panels"].as_array().unwrap().iter().all(|panel| panel["gridPos"].is_object()));
     for arguments in [["check", "rules"], ["test", "rules"]] {
         let file =
@@ -200,18 +237,15 @@ impl Drop for Running {
 }
 
 #[tokio::test]
-async fn a_real_prometheus_reads_the_figures_and_runs_the_rules() {
-    let mut scene = Scene::start(GENEROUS).await;
-    scene.signed_in(ALICE).await.go("/").await;
-    let log = scene.gateway.log();
-    let told = log.lines().find(|line| line.contains("health and metrics are told")).unwrap();
-    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+async fn a_real_prometheus_reads_the_figures_runs_the_rules_and_answers_the_dashboard() {
+    let mut scene = full_scene().await;
+    let observed = scene.gateway.observed("");
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/prometheus-alerts.yml");
     let settings = format!(
         "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\n\
          scrape_configs: [{{ job_name: vestibule, static_configs: [{{ targets: [\"{}\"] }}] }}]\n",
         rules.display(),
-        told["address"].as_str().unwrap()
+        observed.trim_start_matches("http://")
     );
     std::fs::write(scene.house.path("prometheus.yml"), settings).unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -243,4 +277,15 @@ async fn a_real_prometheus_reads_the_figures_and_runs_the_rules() {
         !rules.is_empty() && rules.iter().all(|rule| rule["health"] == "ok")
     };
     eventually("its rules run", have_run).await;
+    for query in queries(&dashboard()) {
+        let url = format!("http://127.0.0.1:{port}/api/v1/query");
+        let answer = crate::common::http().post(url).form(&[("query", &query)]).send().await.unwrap();
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        let is_told = answer["data"]["result"].as_array().is_some_and(|series| !series.is_empty());
+        // There is no TLS, and nothing to count an increase of when Prometheus has looked once.
+        let may_be_silent =
+            ["rate(", "increase(", "changes(", "certificate"].iter().any(|part| query.contains(part));
+        assert!(is_told || may_be_silent, "{query}: {answer}");
+    }
 }
