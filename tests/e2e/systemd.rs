@@ -92,6 +92,12 @@ async fn the_watchdog_hears_of_it_as_long_as_requests_are_answered() {
         for _ in 0..3 {
             notices.until("WATCHDOG=1");
         }
+        // What it asks itself is among its own requests.
+        let text = gateway.figures().await;
+        assert!(
+            text.contains("vestibule_requests_total{route=\"\",outcome=\"own\",status=\"2xx\"}"),
+            "{text}"
+        );
         // Its threads stand still, as in a deadlock: nobody is told that it lives.
         gateway.signal("STOP");
         notices.0.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
