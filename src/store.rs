@@ -618,7 +618,7 @@ impl Store {
         self.write(move |t| webhook::hold(t, &holder, now)).await
     }
 
-    /// Notes how far the webhook has the trail, and holds it for a minute more; false when another gateway has it by now.
+    /// Notes how far the webhook has the trail, and holds it for a minute more; false when another has it by now.
     pub async fn note_webhook(
         &self,
         holder: String,

@@ -36,8 +36,8 @@ pub struct Outage {
     missed_since: Mutex<Option<Timestamp>>,
 }
 
-/// Everything up to here has been heard of: a [`Moment`] that all threads read without a lock. One that is being written
-/// is read half old, and then denies.
+/// Everything up to here has been heard of: a [`Moment`] that all threads read without a lock. One that is being
+/// written is read half old, and then denies.
 #[derive(Debug)]
 struct Heard {
     at: AtomicI64,

@@ -3,10 +3,10 @@
 //! The trail itself is the queue: the store knows how far the receiver has it. Of several gateways on one store one brings
 //! lines at a time, for as long as it says within a minute that it still does.
 //!
-//! **A line that is refused for itself.** What strangers write (a path) is in some lines, and something before the receiver
-//! may refuse it for that. Such a line must not hold up the alarms behind it; nor must a receiver that is set up wrongly
-//! lose anything. So a line that was refused often enough is left for a moment, and those behind it are tried until one is
-//! taken. That one is the proof: what is refused before it, once more and often enough, is refused for itself.
+//! **A line that is refused for itself.** What strangers write (a path) is in some lines, and something before the
+//! receiver may refuse it for that. Such a line must not hold up the alarms behind it; nor must a receiver that is set up
+//! wrongly lose anything. So a line that was refused often enough is left for a moment, and those behind it are tried until
+//! one is taken. That one is the proof: what is refused before it, once more and often enough, is refused for itself.
 
 mod receiver;
 

@@ -23,7 +23,7 @@ use crate::tls::{TlsError, authorities};
 pub(super) struct Args {
     #[command(flatten)]
     config: Config,
-    /// Also ask whether providers, DNS, certificate, upstreams, store and webhook are there; nothing is sent to any phone
+    /// Also ask whether providers, DNS, certificate, upstreams, store, webhook are there; nothing is sent to any phone
     #[arg(long)]
     online: bool,
     /// Print problems as JSON

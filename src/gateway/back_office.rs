@@ -110,7 +110,7 @@ impl BackOffice {
         outage.is_cut_off() || grace.is_some_and(|grace| outage.is_beyond(grace))
     }
 
-    /// Writes down what somebody tried who may not, unless too much of it comes; then it is a figure. Nobody waits for it.
+    /// Writes down what somebody tried who may not, unless too much of it comes; then it is counted. Nobody waits for it.
     pub(super) fn note(&self, refused: Refused, client: IpAddr, detail: impl FnOnce() -> String) {
         let what = refused.what();
         if !self.refusals.is_line(refused, client) {

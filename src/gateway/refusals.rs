@@ -1,5 +1,5 @@
-//! Which refusals are lines of the audit trail: some of each client, and some of all. Each line is sealed under a lock that
-//! all gateways share, so that strangers must not be able to ask for many.
+//! Which refusals are lines of the audit trail: some of each client, and some of all. Each line is sealed under a lock
+//! that all gateways share, so that strangers must not be able to ask for many.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
