@@ -12,6 +12,7 @@ pub mod list;
 pub mod method_override;
 pub mod origin;
 pub mod path;
+pub mod referer;
 pub mod request_id;
 pub mod rewrite;
 pub mod screen;

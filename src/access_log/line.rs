@@ -43,7 +43,7 @@ pub struct Line<'l> {
     pub user: Option<&'l str>,
     /// What the client says it is.
     pub user_agent: Option<&'l str>,
-    /// Where it says it comes from, without what follows a question mark.
+    /// Where it says it comes from, without user information, query and fragment.
     pub referer: Option<&'l str>,
 }
 

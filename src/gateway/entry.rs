@@ -10,6 +10,7 @@ use hyper::{Method, Response, Version};
 use super::tally::Fate;
 use super::target::path_and_query;
 use crate::access_log::{AccessLog, Line};
+use crate::message::referer;
 use crate::message::request_id::{RequestIds, X_REQUEST_ID, given};
 use crate::metrics::Outcome;
 use crate::proxy::ReplyBody;
@@ -87,7 +88,7 @@ impl Entry {
             decision: decision(fate.outcome()),
             user: user.as_ref().and_then(|user| user.to_str().ok()),
             user_agent: agent.as_deref(),
-            referer: referer.as_deref().map(|url| url.split(['?', '#']).next().unwrap_or_default()),
+            referer: referer.as_deref().and_then(referer::told).as_deref(),
         });
         answer.headers_mut().insert(X_REQUEST_ID, self.id);
     }

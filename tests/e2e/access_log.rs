@@ -41,7 +41,7 @@ async fn a_line_for_each_request_and_a_name_that_the_application_knows_too() {
     let head = ask(
         "127.0.0.1",
         "/page?secret=1",
-        "user-agent: a\"b\r\nreferer: https://x.example/y?z=1\r\nx-request-id: mine\r\n",
+        "user-agent: a\"b\r\nreferer: https://u:secret@x.example/y?z=1\r\nx-request-id: mine\r\n",
     )
     .await;
     assert_eq!(status(&head), 200);
