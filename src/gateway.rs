@@ -39,7 +39,7 @@ use crate::message::certificate_names::CertificateNames;
 use crate::message::forwarded::chain_field;
 use crate::message::kind::{Kind, kind};
 use crate::message::origin;
-use crate::message::request_id::RequestIds;
+use crate::message::request_id::{self, RequestIds, X_REQUEST_ID};
 use crate::message::session_cookie::Names;
 use crate::message::{authority, client_address};
 use crate::metrics::Outcome;
@@ -217,17 +217,20 @@ impl Front {
     }
 
     /// Answers a request. Every way out of here is an answer.
-    pub async fn answer(&self, mut request: Box<Request<Incoming>>, peer: &Peer) -> Response<ReplyBody> {
-        let entry = self.access_log.as_ref().map(|log| Box::new(self.entry(log, &mut request, peer)));
+    pub async fn answer(&self, request: Box<Request<Incoming>>, peer: &Peer) -> Response<ReplyBody> {
+        let entry = self.access_log.as_ref().map(|log| Box::new(self.entry(log, &request, peer)));
         let kind = kind(request.method(), request.headers());
-        let fate = Fate::begins();
+        let fate = Fate::begins(self.name(&request, peer));
         let mut answer = match self.serve(request, peer, kind, &fate).await {
             Ok(answer) => answer,
             Err(refusal) => reply::refused(&self.site.pages, &refusal, kind).map(Either::Right),
         };
         self.tally.count(&fate, answer.status());
         if let Some((entry, log)) = entry.zip(self.access_log.as_ref()) {
-            entry.end(log, &fate, self.site.scheme, self.tally.name(&fate), &mut answer);
+            entry.end(log, &fate, self.site.scheme, self.tally.name(&fate), &answer);
+            if let Some(name) = fate.name() {
+                answer.headers_mut().insert(X_REQUEST_ID, name.clone());
+            }
         }
         if let Some(hsts) = &self.site.hsts {
             // The application may know better.
@@ -236,9 +239,16 @@ impl Front {
         answer
     }
 
-    fn entry(&self, log: &AccessLog, request: &mut Request<Incoming>, peer: &Peer) -> Entry {
+    /// The name of a request: the one that a proxy of ours gave it, or a new one where it is written down.
+    fn name(&self, request: &Request<Incoming>, peer: &Peer) -> Option<HeaderValue> {
+        let named =
+            request_id::given(request.headers()).filter(|_| peer.is_trusted(&self.site.trusted_proxies));
+        named.or_else(|| self.access_log.is_some().then(|| self.ids.next()))
+    }
+
+    fn entry(&self, log: &AccessLog, request: &Request<Incoming>, peer: &Peer) -> Entry {
         let now = jiff::Timestamp::from_second(self.site.clock.now().unix()).unwrap_or_default();
-        Entry::begin(log, &self.ids, request, peer.address, peer.is_trusted(&self.site.trusted_proxies), now)
+        Entry::begin(log, request, peer.address, now)
     }
 
     async fn serve(
@@ -285,6 +295,7 @@ impl Front {
                     scheme: self.site.scheme,
                     authority: target.written,
                     connection: peer.connection.clone(),
+                    name: fate.name().clone(),
                 };
                 let route = permit.route();
                 let grace = permit.outage_grace();
@@ -293,7 +304,10 @@ impl Front {
                     fate.is_of(proved.user());
                 }
                 let answer = self.proxy.forward(permit, request, arrival).await;
-                answer.map_err(|error| self.or_cut_off(self.proxy.no_answer(route, error).into(), grace))
+                let (answer, upstream) = answer
+                    .map_err(|error| self.or_cut_off(self.proxy.no_answer(route, error).into(), grace))?;
+                fate.is_answered_by(upstream);
+                Ok(answer)
             }
             Decision::Pass(..) => {
                 tracing::debug!("this route has no upstream: the proxy that asks must send its requests on");

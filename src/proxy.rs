@@ -47,6 +47,7 @@ use crate::clock::Clock;
 use crate::config::{Http1, Route, Upstreams};
 use crate::domain::policy::{Permit, Proof, RouteId};
 use crate::domain::time::Timestamp;
+use crate::message::request_id::X_REQUEST_ID;
 use crate::message::rewrite::{self, Typed};
 use crate::message::session_cookie::Names;
 use crate::message::{forwarded, hop_by_hop, identity, list, method_override, trailers};
@@ -103,6 +104,18 @@ pub struct Arrival {
     pub authority: HeaderValue,
     /// The connection it came on.
     pub connection: Rc<ClientConnection>,
+    /// Its name (`X-Request-Id`), where we or a proxy of ours know it by one.
+    pub name: Option<HeaderValue>,
+}
+
+/// Which upstream answered.
+#[derive(Clone, Debug)]
+pub struct AnsweredBy(SharedPool);
+
+impl fmt::Display for AnsweredBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.upstream().fmt(f)
+    }
 }
 
 /// Why no answer came.
@@ -247,18 +260,19 @@ impl Proxy {
         self.pools.iter().for_each(|pools| pools.tidy());
     }
 
-    /// Sends a permitted request on and gives its answer, its body still streaming.
+    /// Sends a permitted request on and gives its answer, its body still streaming, and who gave it.
     pub async fn forward(
         &self,
         permit: Permit<Proved>,
         request: Box<Request<Incoming>>,
         arrival: Arrival,
-    ) -> Result<Response<ReplyBody>, UpstreamError> {
+    ) -> Result<(Response<ReplyBody>, AnsweredBy), UpstreamError> {
         let number = permit.route().0;
         let (application, pools) = (&self.applications.0[number], &self.pools[number]);
         let mut exchange = self.begin(application, &permit, request, arrival)?;
         let (answer, answered) = send::send(pools, &mut exchange.outgoing).await?;
-        self.finish(&application.route, exchange, answer, answered)
+        let upstream = AnsweredBy(answered.pool.clone());
+        Ok((self.finish(&application.route, exchange, answer, answered)?, upstream))
     }
 
     /// Why no answer came, and on which route.
@@ -354,6 +368,9 @@ impl Proxy {
         hop_by_hop::remove_from_request(headers);
         self.cookies.strip(headers);
         identity::replace(headers, &route.identity_headers, proved.map(|proved| &proved.user));
+        if let Some(name) = arrival.name {
+            headers.insert(X_REQUEST_ID, name);
+        }
         if let Some(framing) = framing {
             headers.extend(framing);
         }

@@ -39,6 +39,8 @@ pub struct Line<'l> {
     pub rule: Option<usize>,
     /// What was decided: `forward`, `challenge`, `deny`, `refuse`, `ours`, `pass`.
     pub decision: &'l str,
+    /// Which upstream answered; none where the answer is ours.
+    pub upstream: Option<&'l str>,
     /// Who sent it, as far as their session tells.
     pub user: Option<&'l str>,
     /// What the client says it is.
@@ -64,6 +66,7 @@ struct Json<'l> {
     route: &'l str,
     rule: Option<usize>,
     decision: &'l str,
+    upstream: Option<&'l str>,
     user_agent: Option<&'l str>,
     referer: Option<&'l str>,
 }
@@ -86,6 +89,7 @@ impl Line<'_> {
             route: self.route,
             rule: self.rule,
             decision: self.decision,
+            upstream: self.upstream,
             user_agent: self.user_agent,
             referer: self.referer,
         };
@@ -146,6 +150,7 @@ mod tests {
             route: "wiki.example.com/",
             rule: None,
             decision: "forward",
+            upstream: Some("http://127.0.0.1:8080"),
             user: Some("alice"),
             user_agent: Some(text),
             referer: None,

@@ -11,7 +11,6 @@ use super::tally::Fate;
 use super::target::path_and_query;
 use crate::access_log::{AccessLog, Line};
 use crate::message::referer;
-use crate::message::request_id::{RequestIds, X_REQUEST_ID, given};
 use crate::metrics::Outcome;
 use crate::proxy::ReplyBody;
 
@@ -19,7 +18,6 @@ use crate::proxy::ReplyBody;
 #[derive(Debug)]
 pub(super) struct Entry {
     time: jiff::Timestamp,
-    id: HeaderValue,
     peer: IpAddr,
     method: Method,
     host: Option<HeaderValue>,
@@ -30,23 +28,17 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Begins it, and gives the request its name: the one that a proxy of ours gave it, or a new one.
+    /// Begins it.
     pub(super) fn begin(
         log: &AccessLog,
-        ids: &RequestIds,
-        request: &mut Request<Incoming>,
+        request: &Request<Incoming>,
         peer: IpAddr,
-        trusted: bool,
         now: jiff::Timestamp,
     ) -> Self {
-        let named = given(request.headers()).filter(|_| trusted);
-        let id = named.unwrap_or_else(|| ids.next());
-        request.headers_mut().insert(X_REQUEST_ID, id.clone());
         let path = if log.has_query() { path_and_query(request) } else { request.uri().path() };
         let authority = || HeaderValue::from_str(request.uri().authority()?.as_str()).ok();
         Self {
             time: now,
-            id,
             peer,
             method: request.method().clone(),
             host: request.headers().get(HOST).cloned().or_else(authority),
@@ -57,23 +49,24 @@ impl Entry {
         }
     }
 
-    /// Writes it, and names the request in its answer.
+    /// Writes it.
     pub(super) fn end(
         self,
         log: &AccessLog,
         fate: &Fate,
         scheme: &str,
         route: &str,
-        answer: &mut Response<ReplyBody>,
+        answer: &Response<ReplyBody>,
     ) {
         let text = |value: &Option<HeaderValue>| {
             value.as_ref().and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
         let (host, agent, referer) = (text(&self.host), text(&self.user_agent), text(&self.referer));
-        let user = fate.user();
+        let (name, user) = (text(fate.name()), fate.user());
+        let upstream = fate.upstream().map(|upstream| upstream.to_string());
         log.write(&Line {
             time: self.time,
-            request_id: self.id.to_str().unwrap_or_default(),
+            request_id: name.as_deref().unwrap_or_default(),
             client: fate.client().unwrap_or(self.peer),
             method: self.method.as_str(),
             scheme,
@@ -86,11 +79,11 @@ impl Entry {
             route,
             rule: fate.rule().map(|rule| rule + 1),
             decision: decision(fate.outcome()),
+            upstream: upstream.as_deref(),
             user: user.as_ref().and_then(|user| user.to_str().ok()),
             user_agent: agent.as_deref(),
             referer: referer.as_deref().and_then(referer::told).as_deref(),
         });
-        answer.headers_mut().insert(X_REQUEST_ID, self.id);
     }
 }
 

@@ -10,7 +10,7 @@ use hyper::header::HeaderValue;
 
 use crate::domain::policy::{RouteId, Ruling};
 use crate::metrics::{Counted, Metrics, Outcome};
-use crate::proxy::Applications;
+use crate::proxy::{AnsweredBy, Applications};
 
 /// What is known of one request so far.
 #[derive(Debug)]
@@ -21,11 +21,13 @@ pub(super) struct Fate {
     rule: Cell<Option<usize>>,
     client: Cell<Option<IpAddr>>,
     user: RefCell<Option<HeaderValue>>,
+    name: Option<HeaderValue>,
+    upstream: RefCell<Option<AnsweredBy>>,
 }
 
 impl Fate {
-    /// Until more is known it is refused.
-    pub(super) fn begins() -> Self {
+    /// Until more is known it is refused. It may have a name, by which others know it, too.
+    pub(super) fn begins(name: Option<HeaderValue>) -> Self {
         Self {
             began: Instant::now(),
             route: Cell::new(None),
@@ -33,6 +35,8 @@ impl Fate {
             rule: Cell::new(None),
             client: Cell::new(None),
             user: RefCell::new(None),
+            name,
+            upstream: RefCell::new(None),
         }
     }
 
@@ -50,6 +54,19 @@ impl Fate {
     /// Whose session it has.
     pub(super) fn is_of(&self, user: &HeaderValue) {
         self.user.replace(Some(user.clone()));
+    }
+
+    /// Which upstream answered it.
+    pub(super) fn is_answered_by(&self, upstream: AnsweredBy) {
+        self.upstream.replace(Some(upstream));
+    }
+
+    pub(super) const fn name(&self) -> &Option<HeaderValue> {
+        &self.name
+    }
+
+    pub(super) fn upstream(&self) -> Option<AnsweredBy> {
+        self.upstream.borrow().clone()
     }
 
     pub(super) fn client(&self) -> Option<IpAddr> {

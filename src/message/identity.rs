@@ -9,7 +9,7 @@ pub const X_FORWARDED_USER: HeaderName = HeaderName::from_static("x-forwarded-us
 /// Removes, then sets, the user under `X-Forwarded-User` and `more` names; nobody's request has no such field.
 /// Everything `X-Forwarded-*`, `Forwarded` and `X-Real-IP` goes too: what of it is true is set anew by
 /// [`super::forwarded`]. So do `X-Original-URL` and `X-Rewrite-URL`: some applications take them for the path, which no
-/// rule has seen.
+/// rule has seen. And so does `X-Request-Id`, which is set anew where the request has a name that we know it by.
 pub fn replace(headers: &mut HeaderMap, more: &[HeaderName], user: Option<&HeaderValue>) {
     remove(headers, more);
     let Some(user) = user else { return };
@@ -43,13 +43,13 @@ pub fn is_disguised(name: &HeaderName) -> bool {
     starts_with(name, "x-forwarded-") && !name.starts_with("x-forwarded-")
 }
 
-/// Whether a field tells, in some spelling, of the client's way to the application or is `X-Forwarded-User`: more names
-/// for the user are other ones. `X-Forwarded-Email` and its like are free.
+/// Whether a field tells, in some spelling, of the client's way to the application, or is `X-Forwarded-User` or
+/// `X-Request-Id`: more names for the user are other ones. `X-Forwarded-Email` and its like are free.
 pub fn is_taken(name: &HeaderName) -> bool {
     TAKEN.iter().any(|taken| same(name.as_str(), taken))
 }
 
-const TAKEN: [&str; 10] = [
+const TAKEN: [&str; 11] = [
     "forwarded",
     "x-forwarded",
     "x-forwarded-for",
@@ -60,6 +60,7 @@ const TAKEN: [&str; 10] = [
     "x-forwarded-server",
     "x-forwarded-user",
     "x-real-ip",
+    "x-request-id",
 ];
 
 /// Whether a name is, in some spelling, that of a field which we set ourselves or do not pass on.
@@ -71,6 +72,7 @@ pub(super) fn is_ours(name: &str, more: &[HeaderName]) -> bool {
             || same(name, "forwarded")
             || same(name, "x-real-ip")
             || same(name, "x-original-url")
+            || same(name, "x-request-id")
             || same(name, "x-rewrite-url"));
     forwarded || more.iter().any(|ours| same(name, ours.as_str()))
 }
@@ -117,6 +119,8 @@ mod tests {
             "X-Real-IP",
             "X-Original-URL",
             "X_Rewrite~Url",
+            "X-Request-Id",
+            "x.request_id",
             "X-Forwarded-For",
         ] {
             assert!(!replaced(name).values().any(|value| value == "evil"), "{name}");

@@ -64,9 +64,11 @@ async fn a_line_for_each_request_and_a_name_that_the_application_knows_too() {
         ("decision", "forward".into()),
         ("user_agent", "a\"b".into()),
         ("referer", "https://x.example/y".into()),
+        ("upstream", format!("http://{}", scene.upstream.address).into()),
     ] {
         assert_eq!(line[key], value, "{key}: {line}");
     }
+    let line_upstream = line["upstream"].clone();
     // A proxy of ours names requests, and their clients.
     ask("127.0.0.2", "/named", "x-request-id: trace-7\r\nx-forwarded-for: 192.0.2.9\r\n").await;
     let line = scene.line_of("/named").await;
@@ -74,9 +76,19 @@ async fn a_line_for_each_request_and_a_name_that_the_application_knows_too() {
     scene.browser().go("/stranger").await;
     let line = scene.line_of("/stranger").await;
     assert_eq!(
-        (line["decision"].as_str(), line["status"].as_u64(), &line["user"]),
-        (Some("challenge"), Some(303), &Value::Null)
+        (line["decision"].as_str(), line["status"].as_u64(), &line["user"], &line["upstream"]),
+        (Some("challenge"), Some(303), &Value::Null, &Value::Null)
     );
+    // The application's 502 is told from ours.
+    for (answer, path, upstream) in [
+        ("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n", "/theirs", line_upstream.clone()),
+        ("garbage\r\n\r\n!close", "/ours", Value::Null),
+    ] {
+        scene.upstream.answers(answer);
+        assert_eq!(status(&ask("127.0.0.1", path, "").await), 502);
+        let line = scene.line_of(path).await;
+        assert_eq!((line["status"].as_u64(), &line["upstream"]), (Some(502), &upstream), "{line}");
+    }
 
     // Moved away, as logrotate does; it is made anew.
     std::fs::rename(scene.house.path("access.log"), scene.house.path("access.log.1")).unwrap();
@@ -105,4 +117,26 @@ async fn a_line_for_each_request_and_a_name_that_the_application_knows_too() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("/page") && said.contains("deny") && !said.contains("/named"), "{said}");
+}
+
+#[tokio::test]
+async fn a_stranger_names_no_request_though_nothing_is_written_down() {
+    let scene = Scene::with("", "trusted_proxies = [\"127.0.0.2\"]\n", &[]).await;
+    let token = scene.signed_in(ALICE).await.cookie("vestibule").unwrap();
+    let ask = async |from: &str, more: &str| {
+        let mut wire = Wire::from(from, scene.gateway.address).await;
+        let head = format!("GET /p HTTP/1.1\r\nhost: 127.0.0.1\r\ncookie: vestibule={token}\r\n");
+        wire.send(format!("{head}{more}connection: close\r\n\r\n")).await;
+        assert_eq!(status(&wire.answer().await.0), 200);
+        scene.upstream.last().to_ascii_lowercase()
+    };
+    for name in ["X-Request-Id", "x-request-id", "X_Request_Id", "x.request-id"] {
+        let seen = ask("127.0.0.1", &format!("{name}: mine\r\n")).await;
+        assert!(!seen.contains("mine") && !seen.contains("x-request-id"), "{name}: {seen}");
+    }
+    let seen = ask("127.0.0.2", "X-Request-Id: theirs-7\r\nX_Request_Id: mine\r\n").await;
+    assert!(seen.contains("x-request-id: theirs-7\r\n") && !seen.contains("mine"), "{seen}");
+    // Which of two is theirs nobody knows.
+    let seen = ask("127.0.0.2", "X-Request-Id: theirs-7\r\nX-Request-Id: mine\r\n").await;
+    assert!(!seen.contains("x-request-id"), "{seen}");
 }
