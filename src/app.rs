@@ -276,6 +276,7 @@ impl Gateway {
                 Err(_) => tracing::error!("a thread of the front panicked"),
             }
         }
+        self.foundation.traces.end();
         self.last_words(how);
         for session in self.foundation.sessions.unrecorded() {
             tracing::error!(%session, "a session that was signed out will come back with the store; revoke it");

@@ -13,6 +13,7 @@ mod sections;
 mod spend;
 mod store;
 mod tls;
+mod traces;
 mod upstream;
 mod values;
 
@@ -34,6 +35,7 @@ pub use sections::{
 pub use spend::Spend;
 pub use store::{Place, Postgres, Reach, Store, host_name};
 pub use tls::{Acme, AcmeChallenge, Tls, TlsFiles, TlsVersion};
+pub use traces::Traces;
 pub use upstream::{Balance, HealthCheck, Http1, ProxyProtocol, Trust, Upstream, Upstreams};
 
 use reader::Document;
@@ -67,6 +69,8 @@ pub struct Settings {
     pub observe: Observe,
     /// What is written down.
     pub log: Log,
+    /// Who is told how requests go.
+    pub traces: Option<Traces>,
 }
 
 /// A configuration, and the file it was read from.
@@ -169,9 +173,11 @@ fn read(document: &Document<'_>) -> Option<Settings> {
         audit::audit(&top.section("audit")),
         sections::observe(&top.section("observe")),
         sections::log(&top.section("log")),
+        traces::traces(&top.section("traces")),
     );
     top.finish();
-    let (routes, forward_auth, lookup, spend, challenge, limits, store, audit, observe, log) = settings;
+    let (routes, forward_auth, lookup, spend, challenge, limits, store, audit, observe, log, traces) =
+        settings;
     Some(Settings {
         server: server?,
         routes: routes?,
@@ -186,6 +192,7 @@ fn read(document: &Document<'_>) -> Option<Settings> {
         audit,
         observe: observe?,
         log: log?,
+        traces,
     })
 }
 

@@ -47,6 +47,7 @@ use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
 use crate::pages::{self, Pages};
 use crate::proxy::{Arrival, ClientConnection, Proved, Proxy, ReplyBody};
+use crate::traces::{Told, Traces};
 use entry::Entry;
 use forward_auth::ForwardAuth;
 use refusals::Refused;
@@ -188,27 +189,28 @@ pub struct Front {
     office: BackOffice,
     tally: Tally,
     access_log: Option<AccessLog>,
+    traces: Traces,
     ids: Rc<RequestIds>,
 }
 
 impl Front {
     /// A gateway for one thread.
     pub fn new(generation: &Generation) -> Self {
-        let Generation { site, applications, office, metrics, access_log } = generation.clone();
+        let Generation { site, applications, office, metrics, access_log, traces } = generation.clone();
         let proxy = Proxy::new(&applications, site.cookies, site.clock.clone());
         let tally = Tally::new(&metrics, &applications);
         let ids = Rc::new(RequestIds::new(u64::from_ne_bytes(crypto::random())));
-        Self { site, sessions: Rc::default(), proxy, office, tally, access_log, ids }
+        Self { site, sessions: Rc::default(), proxy, office, tally, access_log, traces, ids }
     }
 
     /// What serves the thread's next requests once the configuration has changed. Sessions that it knows, and
     /// connections to applications that stay as they were, go on.
     pub fn next(&self, generation: &Generation) -> Self {
-        let Generation { site, applications, office, metrics, access_log } = generation.clone();
+        let Generation { site, applications, office, metrics, access_log, traces } = generation.clone();
         let proxy = self.proxy.next(&applications, site.cookies);
         let tally = self.tally.next(&metrics, &applications);
         let ids = self.ids.clone();
-        Self { site, sessions: self.sessions.clone(), proxy, office, tally, access_log, ids }
+        Self { site, sessions: self.sessions.clone(), proxy, office, tally, access_log, traces, ids }
     }
 
     /// What all threads share.
@@ -217,15 +219,21 @@ impl Front {
     }
 
     /// Answers a request. Every way out of here is an answer.
-    pub async fn answer(&self, request: Box<Request<Incoming>>, peer: &Peer) -> Response<ReplyBody> {
+    pub async fn answer(&self, mut request: Box<Request<Incoming>>, peer: &Peer) -> Response<ReplyBody> {
         let entry = self.access_log.as_ref().map(|log| Box::new(self.entry(log, &request, peer)));
         let kind = kind(request.method(), request.headers());
-        let fate = Fate::begins(self.name(&request, peer));
+        let trace = self.traces.begin(&mut request, || peer.is_trusted(&self.site.trusted_proxies));
+        let fate = Fate::begins(self.name(&request, peer), trace);
         let mut answer = match self.serve(request, peer, kind, &fate).await {
             Ok(answer) => answer,
             Err(refusal) => reply::refused(&self.site.pages, &refusal, kind).map(Either::Right),
         };
         self.tally.count(&fate, answer.status());
+        if let Some(trace) = fate.trace() {
+            let (status, route) = (answer.status().as_u16(), self.tally.name(&fate));
+            let decision = entry::decision(fate.outcome());
+            trace.ends(Told { status, route, decision, scheme: self.site.scheme });
+        }
         if let Some((entry, log)) = entry.zip(self.access_log.as_ref()) {
             entry.end(log, &fate, self.site.scheme, self.tally.name(&fate), &answer);
             if let Some(name) = fate.name() {
@@ -253,7 +261,7 @@ impl Front {
 
     async fn serve(
         &self,
-        request: Box<Request<Incoming>>,
+        mut request: Box<Request<Incoming>>,
         peer: &Peer,
         kind: Kind,
         fate: &Fate,
@@ -303,7 +311,16 @@ impl Front {
                 if let Some(proved) = permit.session().filter(|_| self.access_log.is_some()) {
                     fate.is_of(proved.user());
                 }
+                if let Some(trace) = fate.trace() {
+                    trace.is_sent_on(request.headers_mut());
+                }
                 let answer = self.proxy.forward(permit, request, arrival).await;
+                if let Some(trace) = fate.trace() {
+                    match &answer {
+                        Ok((answer, upstream)) => trace.is_answered(upstream, answer.status().as_u16()),
+                        Err(error) => trace.is_not_answered(error.word()),
+                    }
+                }
                 let (answer, upstream) = answer
                     .map_err(|error| self.or_cut_off(self.proxy.no_answer(route, error).into(), grace))?;
                 fate.is_answered_by(upstream);

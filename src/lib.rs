@@ -20,4 +20,5 @@ pub mod service_manager;
 pub mod simulator;
 pub mod store;
 pub mod tls;
+pub mod traces;
 pub mod verifier;

@@ -69,6 +69,7 @@ pub struct Metrics {
     store: Gauge<f64, AtomicU64>,
     store_up: Gauge,
     lost_lines: Counter,
+    lost_spans: Counter,
     audit_waiting: Gauge,
     audit_lost: Counter,
     trail: Trail,
@@ -141,6 +142,7 @@ impl Metrics {
             store_up: register.of("store_up", "0 while the store gives no answer"),
             lost_lines: register
                 .of("access_log_lost_lines", "Lines that the access log could not follow with"),
+            lost_spans: register.of("traces_lost_spans", "Spans of traces that the collector did not take"),
             audit_waiting: register
                 .of("audit_lines_waiting", "Lines of the audit trail that wait for the store"),
             audit_lost: register
@@ -264,6 +266,11 @@ impl Metrics {
     /// The audit trail and its webhook.
     pub const fn trail(&self) -> &Trail {
         &self.trail
+    }
+
+    /// How many spans of traces were lost so far.
+    pub fn set_lost_spans(&self, spans: u64) {
+        self.lost_spans.inner().store(spans, Ordering::Relaxed);
     }
 
     /// How long the store took to answer; nothing when it gave none.

@@ -165,6 +165,28 @@ pub enum UpstreamError {
     Unsolicited(String),
 }
 
+impl UpstreamError {
+    /// Why, in a word.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Unreachable(..) => "unreachable",
+            Self::Unresolved(..) => "unresolved",
+            Self::Timeout(..) => "timeout",
+            Self::Crowded => "crowded",
+            Self::Tls(..) => "tls",
+            Self::Failed(..) => "failed",
+            Self::Misframed(_) => "misframed",
+            Self::Client => "client_broke_off",
+            Self::Resting(_) => "resting",
+            Self::SessionEnded => "session_ended",
+            Self::ClientStalled => "client_stalled",
+            Self::TooLarge => "too_large",
+            Self::NoLength => "no_length",
+            Self::Unsolicited(_) => "unsolicited_upgrade",
+        }
+    }
+}
+
 /// What an upstream did not do within the time its route gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Late {

@@ -32,6 +32,7 @@ use crate::server::front::Serving;
 use crate::server::observe::Observed;
 use crate::server::tls::{Kept, Tls};
 use crate::store::Store;
+use crate::traces::Traces;
 
 /// What a gateway stands on as long as it runs, whatever its configuration becomes.
 pub(super) struct Foundation {
@@ -43,6 +44,7 @@ pub(super) struct Foundation {
     pub(super) sessions: Arc<Sessions>,
     pub(super) audit: Audit,
     access_log: Option<AccessLog>,
+    pub(super) traces: Traces,
     pub(super) tls: Kept,
     /// Places for connections of clients, and how many.
     pub(super) places: Arc<Semaphore>,
@@ -77,6 +79,7 @@ impl Foundation {
         let most_connections = settings.server.max_connections;
         let places = Arc::new(Semaphore::new(most_connections));
         let access_log = AccessLog::open(&settings.log).map_err(StartError::AccessLog)?;
+        let traces = Traces::open(settings.traces.as_ref(), &Handle::current())?;
         Ok(Self {
             store,
             master,
@@ -86,6 +89,7 @@ impl Foundation {
             sessions,
             audit,
             access_log,
+            traces,
             tls,
             places,
             most_connections,
@@ -175,6 +179,7 @@ impl Arrangement {
             metrics: metrics.clone(),
             spend: settings.spend,
             access_log: foundation.access_log.clone(),
+            traces: foundation.traces.clone(),
             places: foundation.places.clone(),
             most_connections: foundation.most_connections,
             certificates: tls.as_ref().map(|tls| tls.certificates().clone()),
@@ -188,6 +193,7 @@ impl Arrangement {
                 office,
                 metrics: metrics.clone(),
                 access_log: foundation.access_log.clone(),
+                traces: foundation.traces.clone(),
             },
             tls,
             idle_timeout: settings.server.idle_timeout,

@@ -28,7 +28,7 @@ pub struct Reloaded {
 
 /// What cannot be changed while the gateway runs: sockets, threads, counted places, the store and what is read from it,
 /// and the log. Keys, or sections of them.
-const FIXED: [&str; 13] = [
+const FIXED: [&str; 14] = [
     "audit",
     "log",
     "observe",
@@ -42,6 +42,7 @@ const FIXED: [&str; 13] = [
     "server.workers",
     "session",
     "store",
+    "traces",
 ];
 
 /// Reads the file again and goes over to what it says; `running` is what the gateway has, and has then. Certificates,
@@ -97,5 +98,6 @@ fn with_what_is_fixed(mut settings: Settings, running: &Settings) -> Settings {
     settings.observe = running.observe;
     settings.session = running.session;
     settings.store = running.store.clone();
+    settings.traces = running.traces.clone();
     settings
 }

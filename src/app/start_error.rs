@@ -8,6 +8,7 @@ use crate::crypto::MasterKeyError;
 use crate::server::passed::PassedError;
 use crate::store::{OpenError, StoreError};
 use crate::tls::TlsError;
+use crate::traces::TracesError;
 
 /// Why the gateway cannot start, in words that name the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,9 @@ pub enum StartError {
         "log.access_file: {0}; give the directory to the user the gateway runs as (LogsDirectory= of the unit)"
     )]
     AccessLog(io::Error),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// What was made of the configuration does not work.
     #[error("{0}")]
     Probe(String),

@@ -450,6 +450,22 @@ fn a_key_is_found_on_its_line() {
 }
 
 #[test]
+fn traces_go_nowhere_where_they_are_not_built_in() {
+    let endpoint = "[traces]\nendpoint = \"http://127.0.0.1:4318/v1/traces\"\n";
+    let text = format!("{GOOD}{endpoint}")
+        .replace("auth_token = { credential = \"twilio-auth-token\" }", "auth_token = { env = \"PATH\" }");
+    let said: Vec<_> = Settings::parse(&text, Purpose::Serve).err().unwrap_or_default();
+    let said: Vec<_> = said.iter().map(ToString::to_string).collect();
+    let is_refused =
+        said.iter().any(|problem| problem.contains("traces.endpoint") && problem.contains("--features otlp"));
+    assert_eq!(is_refused, cfg!(not(feature = "otlp")), "{said:?}");
+    assert!(with("[traces]\nsample = 1.5\n").contains("traces.sample: not a part"));
+    assert_eq!(with("[traces]\nsample = 1\n"), "");
+    assert!(with("[traces]\nauthorization = { env = \"A\" }\n").contains("nobody is told"));
+    assert!(with("[traces]\nendpoint = \"http://u:p@a.example/\"\n").contains("secret in plain"));
+}
+
+#[test]
 fn two_routes_may_not_be_one() {
     let said = with("[[route]]\nhost = \"WIKI.example.com\"\nupstream = [\"http://127.0.0.1:1\"]\n");
     assert!(said.contains("another route has this host and path"), "{said}");
@@ -535,6 +551,8 @@ fn the_example_names_every_key_with_its_default() {
     assert!(matches!(&as_it_stands.store.place, Place::Sqlite(file) if file.ends_with("vestibule.db")));
     assert!(matches!(&settings.store.place, Place::Postgres(server) if server.connections == 8));
     assert_eq!(settings.log.level, as_it_stands.log.level);
+    assert_eq!(settings.traces.map(|traces| traces.sample), Some(0.01));
+    assert!(as_it_stands.traces.is_none());
 }
 
 /// The example with its `# key = value` lines switched on; the alternatives of a key and paths that are not there

@@ -135,3 +135,17 @@ fn near<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str>
     let close = alike.map(|word| (distance(&text, word), word)).filter(|(far, word)| far * 2 <= word.len());
     close.min().filter(|(far, _)| *far <= 3).map(|(_, word)| word)
 }
+
+/// The address of a receiver, without a secret in it.
+pub(super) fn receiver(text: &str) -> Result<url::Url, String> {
+    let wrong = || "not an address; write it like \"https://alerts.example.com/vestibule\"".to_owned();
+    let url: url::Url = text.parse().map_err(|_| wrong())?;
+    let fits = matches!(url.scheme(), "https" | "http") && url.has_host();
+    if !fits {
+        return Err(wrong());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a secret in plain; name it by the key that is made for it".to_owned());
+    }
+    Ok(url)
+}

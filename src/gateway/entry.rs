@@ -88,7 +88,7 @@ impl Entry {
 }
 
 /// In the words of `vestibule explain`.
-const fn decision(outcome: Outcome) -> &'static str {
+pub(super) const fn decision(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Forwarded => "forward",
         Outcome::Judged => "pass",

@@ -6,6 +6,7 @@ use super::{BackOffice, Site};
 use crate::access_log::AccessLog;
 use crate::metrics::Metrics;
 use crate::proxy::Applications;
+use crate::traces::Traces;
 
 /// All that a reload replaces at once: no request sees half of one configuration and half of another.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Generation {
     pub office: BackOffice,
     /// Where requests are written down, if they are.
     pub access_log: Option<AccessLog>,
+    /// Who is told how requests go.
+    pub traces: Traces,
     /// Where requests are counted.
     pub metrics: Metrics,
 }

@@ -11,6 +11,7 @@ use hyper::header::HeaderValue;
 use crate::domain::policy::{RouteId, Ruling};
 use crate::metrics::{Counted, Metrics, Outcome};
 use crate::proxy::{AnsweredBy, Applications};
+use crate::traces::Trace;
 
 /// What is known of one request so far.
 #[derive(Debug)]
@@ -23,11 +24,12 @@ pub(super) struct Fate {
     user: RefCell<Option<HeaderValue>>,
     name: Option<HeaderValue>,
     upstream: RefCell<Option<AnsweredBy>>,
+    trace: Option<Trace>,
 }
 
 impl Fate {
     /// Until more is known it is refused. It may have a name, by which others know it, too.
-    pub(super) fn begins(name: Option<HeaderValue>) -> Self {
+    pub(super) fn begins(name: Option<HeaderValue>, trace: Option<Trace>) -> Self {
         Self {
             began: Instant::now(),
             route: Cell::new(None),
@@ -37,6 +39,7 @@ impl Fate {
             user: RefCell::new(None),
             name,
             upstream: RefCell::new(None),
+            trace,
         }
     }
 
@@ -63,6 +66,11 @@ impl Fate {
 
     pub(super) const fn name(&self) -> &Option<HeaderValue> {
         &self.name
+    }
+
+    /// Its part of a trace, where that is told.
+    pub(super) const fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
     }
 
     pub(super) fn upstream(&self) -> Option<AnsweredBy> {

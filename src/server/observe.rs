@@ -29,6 +29,7 @@ use crate::metrics::{Format, Metrics};
 use crate::proxy::Applications;
 use crate::server::tls::Certificates;
 use crate::store::Store;
+use crate::traces::Traces;
 use crate::verifier::failover::Failover;
 
 /// What is told.
@@ -50,6 +51,8 @@ pub struct Observed {
     pub spend: config::Spend,
     /// Whether it loses lines.
     pub access_log: Option<AccessLog>,
+    /// Whose losses are told, too.
+    pub traces: Traces,
     /// Places for connections of clients.
     pub places: Arc<Semaphore>,
     /// All of them.
@@ -136,6 +139,7 @@ impl Observed {
         self.metrics.set_upstreams(self.applications.figures());
         let connections = self.most_connections.saturating_sub(self.places.available_permits());
         self.metrics.set_people(self.sessions.in_use(), connections);
+        self.metrics.set_lost_spans(self.traces.lost());
         self.metrics.set_lost_lines(self.access_log.as_ref().map_or(0, AccessLog::lost));
         self.metrics.set_audit(self.audit.waiting(), self.store.chain_breaks());
         let certificates =
