@@ -101,9 +101,11 @@ enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    #[command(after_help = "Example:\n  vestibule man | man -l -")]
-    Man,
+    /// Print the manual page, or write one for each command
+    #[command(
+        after_help = "Examples:\n  vestibule man | man -l -\n  vestibule man --out /usr/local/share/man/man1"
+    )]
+    Man(generate::ManArgs),
 }
 
 /// Which configuration a command works with.
@@ -218,6 +220,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(&args),
         Command::Simulate(args) => simulate::run(args),
         Command::Completions { shell } => generate::completions(shell),
-        Command::Man => generate::man(),
+        Command::Man(args) => generate::man(&args),
     }
 }

@@ -54,6 +54,16 @@ async fn every_command_explains_itself_and_ends_as_agreed() {
     ends(&vestibule(&["--version"]), 0, "vestibule 0");
     ends(&vestibule(&["completions", "bash"]), 0, "complete -F _vestibule");
     ends(&vestibule(&["man"]), 0, ".TH vestibule 1");
+    let pages = tempfile::tempdir().unwrap();
+    let directory = pages.path().join("man1");
+    ends(&vestibule(&["man", "--out", directory.to_str().unwrap()]), 0, "");
+    let page = std::fs::read_to_string(directory.join("vestibule-user-add.1")).unwrap();
+    assert!(page.contains("vestibule user add alice"), "{page}");
+    ends(
+        &vestibule(&["man", "--out", "/proc/nowhere"]),
+        1,
+        "cannot write the manual pages to /proc/nowhere: ",
+    );
     ends(&vestibule(&["user", "list", "--config", "/nonexistent"]), 78, "/nonexistent: cannot be read");
 
     let house = house().await;
