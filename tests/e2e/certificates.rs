@@ -296,3 +296,40 @@ async fn who_came_before_certificates_were_wanted_does_not_come_back_by_a_ticket
     let all = wire.end().await;
     assert!(!format!("{all:?}").contains("HTTP"), "{all:?}");
 }
+
+#[tokio::test]
+async fn an_application_that_speaks_of_https_itself_keeps_its_word() {
+    let scene = Scene::new(&format!("{TLS}hsts = \"365d\"\n"), "").await;
+    scene.house.replace("[observe]", "[[route.rule]]\npaths = [\"/**\"]\naccess = \"allow\"\n\n[observe]");
+    let gateway = Gateway::start(&scene.house);
+    let mut wire = scene.connect(gateway.address, "a.example").await.unwrap();
+    for (said, passed) in
+        [("", "max-age=31536000"), ("Strict-Transport-Security: max-age=5\r\n", "max-age=5")]
+    {
+        scene.upstream.answers(&format!("HTTP/1.1 200 OK\r\n{said}content-length: 2\r\n\r\nok"));
+        wire.send("GET /open HTTP/1.1\r\nhost: a.example\r\n\r\n").await;
+        let (head, _) = wire.answer().await;
+        assert_eq!(status(&head), 200, "{head}");
+        assert_eq!(head.to_lowercase().matches("strict-transport-security").count(), 1, "{head}");
+        assert_eq!(field(&head, "strict-transport-security"), Some(passed), "{head}");
+    }
+}
+
+/// The tricks, over TLS, against a gateway that runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selftest_goes_over_tls_and_trusts_nobody_it_does_not_know() {
+    let scene = Scene::new(TLS, "").await;
+    let gateway = Gateway::start(&scene.house);
+    let authority = scene.house.path("authority.pem");
+    std::fs::write(&authority, scene.authority.pem()).unwrap();
+    let connect = gateway.address.to_string();
+    let command = ["selftest", "--json", "--url", "https://a.example/", "--connect", &connect];
+    let known = [("SSL_CERT_FILE", authority.to_str().unwrap())];
+    let output = scene.house.command_with(&command, &known);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success() && told["passed"].as_u64().unwrap() > 60, "{told:#}");
+    assert_eq!((&told["failed"], scene.upstream.count()), (&0.into(), 0));
+    let output = scene.house.command(&command);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("ertificate"), "{said}");
+}

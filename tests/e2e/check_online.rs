@@ -3,6 +3,7 @@
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use serde_json::Value;
 
+use crate::common::journey::{VONAGE, VONAGE_V1};
 use crate::common::{Gateway, House, Scene, Simulator, Upstream, config, provider, vestibule};
 
 /// What it found about something: level and words. The exit code tells whether there is a problem.
@@ -210,4 +211,15 @@ async fn a_store_is_looked_at_beside_a_running_gateway() {
     let house = House::new(&simulator, &config(&upstream, "", ""));
     let _gateway = Gateway::start(&house);
     finds(&house, "store", "ok", "can be written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vonage_is_asked_in_both_of_its_ways() {
+    for kind in [VONAGE, VONAGE_V1] {
+        let scene = Scene::of(kind, kind.flags, "").await;
+        finds(&scene.house, &format!("provider {}", kind.word), "ok", "takes our credentials");
+        assert!(scene.simulator.messages().await.is_empty(), "{}", kind.word);
+        std::fs::write(scene.house.path("token"), "another-secret-of-32-characters!").unwrap();
+        finds(&scene.house, &format!("provider {}", kind.word), "problem", "refuses us");
+    }
 }

@@ -120,6 +120,25 @@ mod tests {
     }
 
     #[test]
+    fn a_unit_of_another_version_is_told_from_ours() {
+        assert_eq!(unit(UNIT), None);
+        let found = format!("{:?}", unit(&UNIT.replace("ProtectSystem=strict", "ProtectSystem=full")));
+        assert!(found.contains("not the one of this version") && found.contains("systemctl edit"), "{found}");
+    }
+
+    #[test]
+    fn somebody_must_keep_the_clock_of_a_machine() {
+        let process = |id: &str, name: &str| (PathBuf::from("/proc").join(id), name.to_owned());
+        let machine = vec![process("1", "systemd"), process("77", "sshd")];
+        assert!(clock(&machine).is_some());
+        for keeper in ["systemd-timesyn", "chronyd", "ntpd"] {
+            assert_eq!(clock(&[machine.clone(), vec![process("99", keeper)]].concat()), None, "{keeper}");
+        }
+        // A container's is its host's.
+        assert_eq!(clock(&[process("1", "vestibule")]), None);
+    }
+
+    #[test]
     fn the_soft_limit_is_read() {
         let text = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 524288  files\n";
         assert_eq!(open_files(text), Some(1024));
