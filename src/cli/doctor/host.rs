@@ -8,12 +8,16 @@ use crate::config::Settings;
 
 /// The unit of this version, as it is installed.
 const UNIT: &str = include_str!("../../../systemd/vestibule.service");
-const INSTALLED: &str = "/etc/systemd/system/vestibule.service";
+/// By hand and by the package; systemd takes the first that is there.
+const INSTALLED: [&str; 2] =
+    ["/etc/systemd/system/vestibule.service", "/usr/lib/systemd/system/vestibule.service"];
+const DROP_INS: &str = "/etc/systemd/system/vestibule.service.d";
 
 pub(super) fn look(settings: &Settings, secrets: &[Secret]) -> Vec<Finding> {
     let mut found = Vec::new();
-    if let Ok(text) = std::fs::read_to_string(INSTALLED) {
-        found.extend(unit(&text));
+    let installed = INSTALLED.iter().find_map(|path| Some((path, std::fs::read_to_string(path).ok()?)));
+    if let Some((path, text)) = installed {
+        found.extend(unit(path, &text));
         found.extend(credentials(&text, &drop_ins(), secrets));
     }
     let processes = processes();
@@ -22,16 +26,16 @@ pub(super) fn look(settings: &Settings, secrets: &[Secret]) -> Vec<Finding> {
     found
 }
 
-fn unit(text: &str) -> Option<Finding> {
+fn unit(path: &str, text: &str) -> Option<Finding> {
     (text != UNIT).then(|| {
-        let what = format!("{INSTALLED} is not the one of this version");
+        let what = format!("{path} is not the one of this version");
         let remedy = "install systemd/vestibule.service again, and keep changes in a drop-in (systemctl edit vestibule)";
         Finding::warning("unit", what, remedy)
     })
 }
 
 fn drop_ins() -> String {
-    let Ok(entries) = std::fs::read_dir(format!("{INSTALLED}.d")) else { return String::new() };
+    let Ok(entries) = std::fs::read_dir(DROP_INS) else { return String::new() };
     let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
     files.filter_map(|file| std::fs::read_to_string(file).ok()).map(|text| text + "\n").collect()
 }
