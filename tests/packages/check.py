@@ -16,8 +16,10 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -193,6 +195,8 @@ def in_a_chroot() -> None:
     debian.install(1)
     assert debian.version() == first and debian.run("vestibule", "user", "list") == users
 
+    going_back(debian)
+
     debian.run("apt-get", "remove", "--yes", "vestibule")
     assert not debian.is_there("/usr/bin/vestibule")
     is_kept()
@@ -210,6 +214,16 @@ def in_a_chroot() -> None:
     assert not left, f"a purge leaves {sorted(left)}"
     assert "vestibule" in debian.run("getent", "passwd", "vestibule")
     print("in a chroot: installed, configured, upgraded, downgraded, removed, installed again, purged", flush=True)
+
+
+def going_back(debian: Debian) -> None:
+    """After a step of the schema, as docs/upgrade.md says."""
+    debian.run("vestibule", "backup", "/root/before-upgrade.db")
+    with contextlib.closing(sqlite3.connect(debian.root / "var/lib/vestibule/vestibule.db")) as store:
+        store.execute("PRAGMA user_version = 99")
+    assert "run the newer version" in debian.fails("vestibule", "user", "list")
+    debian.run("vestibule", "restore", "/root/before-upgrade.db")
+    assert "alice" in debian.run("vestibule", "user", "list")
 
 
 class Machine(Debian):
@@ -325,6 +339,22 @@ def under_systemd(machine: Machine, simulator: Simulator, upstream: str) -> None
         assert not machine.is_there(path), f"a purge leaves {path}"
     print("in a machine: removed, installed again, purged", flush=True)
 
+    by_the_guide(machine)
+    machine.configure(port, f"http://{upstream}", simulator.url)
+    machine.run("systemctl", "enable", "--now", "vestibule")
+    machine.run("vestibule", "user", "add", "alice", "--phone", PHONE)
+    is_in(gateway, sign_in(gateway, simulator, 2))
+    print("in a machine: the tarball, by docs/install.md; signed in", flush=True)
+
+
+def by_the_guide(machine: Machine) -> None:
+    """Runs what docs/install.md says of the tarball, as it stands there."""
+    part = Path("docs/install.md").read_text(encoding="utf-8").partition("\n## The tarball\n")[2]
+    commands = re.search(r"^```sh\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)[1]
+    for file in FIRST.glob("*.tar.gz*"):
+        shutil.copy(file, machine.root / "root")
+    machine.run("sh", "-e", "-c", f"cd /root\n{commands}")
+
 
 @contextlib.contextmanager
 def name_server() -> Iterator[None]:
@@ -351,11 +381,12 @@ upstream = ["http://app.test:{port}"]
 [[provider]]
 kind = "twilio"
 account_sid = "AC{32 * '1'}"
-auth_token = {{ file = "/etc/vestibule/token" }}
+auth_token = {{ credential = "twilio-auth-token" }}
 service_sid = "VA{32 * '1'}"
 base_url = "{provider}"
 """, encoding="utf-8")
-    token = place / "token"
+    token = place / "credentials/twilio-auth-token"
+    token.parent.mkdir(exist_ok=True)
     token.write_text("0123456789abcdef0123456789abcdef\n", encoding="utf-8")
     token.chmod(0o600)
     os.chown(token, 65532, 65532)
