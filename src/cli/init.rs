@@ -138,6 +138,8 @@ fn next(file: &Path, answers: &Answers) -> Result<(), Failure> {
     if answers.kind != Kind::Twilio {
         let name = answers.kind.credential();
         output::line("  sudo systemctl edit vestibule      # and write, under [Service]:")?;
+        // Without it the unit still wants Twilio's, and does not start.
+        output::line("    LoadCredential=")?;
         output::line(&format!("    LoadCredential={name}:/etc/vestibule/credentials/{name}"))?;
     }
     output::line("  sudo systemctl enable --now vestibule")?;
