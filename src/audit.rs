@@ -41,7 +41,7 @@ impl Audit {
     /// Records an event. When the store cannot, the event is in the log all the same, and in the trail once it can; whoever
     /// answers for it must not say meanwhile that it happened, since what is kept does not outlive the process.
     pub async fn record(&self, event: Event) -> Result<(), StoreError> {
-        self.is_written(&event);
+        self.log_and_count(&event);
         // In their order.
         if self.is_behind()
             && let Err(error) = self.write_behind(true).await
@@ -58,7 +58,7 @@ impl Audit {
     }
 
     /// The log and the figures have what stands in the trail already, written together with what it tells of.
-    pub fn is_written(&self, event: &Event) {
+    pub fn log_and_count(&self, event: &Event) {
         log(event);
         self.metrics.count(event);
     }

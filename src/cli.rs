@@ -164,16 +164,8 @@ impl From<Problems> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         // The service manager starts the gateway again after 1, and not after 78: these would be no better then.
-        let is_of_the_configuration = matches!(
-            error,
-            StartError::Tls(_)
-                | StartError::Pages(_)
-                | StartError::PrivateKey(_)
-                | StartError::Upstream(_)
-                | StartError::Passed(..)
-        );
         let text = error.to_string();
-        if is_of_the_configuration { Self::BadConfig(text) } else { Self::Runtime(text) }
+        if error.is_of_the_configuration() { Self::BadConfig(text) } else { Self::Runtime(text) }
     }
 }
 

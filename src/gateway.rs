@@ -8,13 +8,14 @@ mod back_office;
 mod entry;
 mod forward_auth;
 mod generation;
+mod peer;
 mod refusals;
 mod reply;
 mod sessions;
+mod site;
 mod tally;
 pub mod target;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,161 +25,30 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_VERSION, STRICT_TRANSPORT_SECURITY, UPGRADE};
 use hyper::{HeaderMap, Request, Response};
-use ipnet::IpNet;
 
 pub use back_office::BackOffice;
 pub use generation::Generation;
+pub use peer::Peer;
+pub use site::Site;
 
 use crate::access_log::AccessLog;
-use crate::clock::Clock;
-use crate::config::Settings;
 use crate::crypto;
-use crate::domain::policy::{Cause, Decision, Policy, Ruling};
+use crate::domain::policy::{Cause, Decision, Permit, Ruling};
 use crate::domain::time::Timestamp;
-use crate::message::certificate_names::CertificateNames;
-use crate::message::forwarded::chain_field;
 use crate::message::kind::{Kind, kind};
 use crate::message::origin;
 use crate::message::request_id::{self, RequestIds, X_REQUEST_ID};
-use crate::message::session_cookie::Names;
-use crate::message::{authority, client_address};
 use crate::metrics::Outcome;
+use crate::pages;
 use crate::pages::problem::Refusal;
 use crate::pages::visit::Visit;
-use crate::pages::{self, Pages};
-use crate::proxy::{Arrival, ClientConnection, Proved, Proxy, ReplyBody};
+use crate::proxy::{Arrival, Proved, Proxy, ReplyBody};
 use crate::traces::{Told, Traces};
 use entry::Entry;
-use forward_auth::ForwardAuth;
 use refusals::Refused;
 use sessions::KnownSessions;
 use tally::{Fate, Tally};
 use target::Target;
-
-/// What all threads share, and nobody changes.
-#[derive(Debug)]
-pub struct Site {
-    /// Who may pass where.
-    pub policy: Policy,
-    /// The names of our cookies.
-    pub cookies: Names,
-    /// `http` or `https`, as people type it.
-    pub scheme: &'static str,
-    /// Peers whose word about the client's address is taken.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Peers that may ask whether a request may pass.
-    forward_auth: Option<ForwardAuth>,
-    /// Renders refusals.
-    pub pages: Arc<Pages>,
-    /// What browsers are told about https (RFC 6797), where they are.
-    hsts: Option<HeaderValue>,
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl Site {
-    /// The site of these settings.
-    pub fn new(settings: &Settings, pages: Arc<Pages>, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            policy: target::policy(settings),
-            cookies: Names::new(settings.server.public_url.secure),
-            scheme: settings.server.public_url.scheme(),
-            trusted_proxies: forward_auth::trusted_proxies(settings),
-            forward_auth: ForwardAuth::new(settings),
-            pages,
-            hsts: hsts(settings),
-            clock,
-        }
-    }
-
-    /// One of the hosts that requests may be for.
-    pub fn a_host(&self) -> &str {
-        self.policy.hosts().next().unwrap_or_default()
-    }
-
-    /// Whether this peer is one of our proxies.
-    pub fn trusts(&self, address: IpAddr) -> bool {
-        client_address::is_trusted(address.to_canonical(), &self.trusted_proxies)
-    }
-}
-
-fn hsts(settings: &Settings) -> Option<HeaderValue> {
-    let time = settings.server.tls.as_ref()?.hsts?;
-    HeaderValue::try_from(format!("max-age={}", time.as_secs())).ok()
-}
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Its connection; a tunnel keeps that for as long as it lasts.
-    connection: Rc<ClientConnection>,
-    address: IpAddr,
-    kind: PeerKind,
-    chain: HeaderValue,
-    /// What the certificate that it saw is for, where it might have seen another.
-    saw: Option<Arc<CertificateNames>>,
-}
-
-/// What may be believed of what a peer writes about itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PeerKind {
-    /// What its address allows.
-    Network,
-    /// It came by a Unix socket: a proxy on this machine. The address is this machine's then.
-    Unix,
-    /// Nothing.
-    Unnamed,
-}
-
-impl Peer {
-    /// A peer, trusted when it is one of our proxies. What its connection is to hold is let go when that has ended.
-    pub fn new(address: IpAddr, held: Rc<dyn fmt::Debug>) -> Self {
-        let address = address.to_canonical();
-        let connection = Rc::new(ClientConnection::new(held));
-        Self { connection, address, kind: PeerKind::Network, chain: chain_field(&[address]), saw: None }
-    }
-
-    /// The same, of whom a proxy before it said that it cannot name its client: nothing that the client writes about
-    /// itself is believed.
-    pub fn unnamed(self) -> Self {
-        Self { kind: PeerKind::Unnamed, ..self }
-    }
-
-    /// The same, which saw a certificate with these names; none where there is but one.
-    pub fn saw(self, names: Option<Arc<CertificateNames>>) -> Self {
-        Self { saw: names, ..self }
-    }
-
-    /// A request for a host that the certificate of its connection is not for went astray (RFC 9110 section 15.5.20).
-    fn went_astray(&self, target: &Target<'_>) -> bool {
-        let Some(names) = &self.saw else { return false };
-        !authority::host(target.authority()).is_ok_and(|host| names.cover(&host))
-    }
-
-    /// A peer on a Unix socket: a proxy on this machine.
-    pub fn local(held: Rc<dyn fmt::Debug>) -> Self {
-        let address = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-        let connection = Rc::new(ClientConnection::new(held));
-        Self { connection, address, kind: PeerKind::Unix, chain: chain_field(&[address]), saw: None }
-    }
-
-    /// Whether what it writes about its clients is believed. Asked anew for each request: a reload may have changed it.
-    fn is_trusted(&self, trusted_proxies: &[IpNet]) -> bool {
-        match self.kind {
-            PeerKind::Network => client_address::is_trusted(self.address, trusted_proxies),
-            PeerKind::Unix => true,
-            PeerKind::Unnamed => false,
-        }
-    }
-}
-
-/// Which way a request came.
-struct Way {
-    /// The client, as far as proxies that we trust can tell.
-    client: IpAddr,
-    /// The addresses from the client to us, as a field.
-    chain: HeaderValue,
-}
 
 /// One thread's gateway.
 #[derive(Debug)]
@@ -223,21 +93,21 @@ impl Front {
         let entry = self.access_log.as_ref().map(|log| Box::new(self.entry(log, &request, peer)));
         let kind = kind(request.method(), request.headers());
         let trace = self.traces.begin(&mut request, || peer.is_trusted(&self.site.trusted_proxies));
-        let fate = Fate::begins(self.name(&request, peer), trace);
+        let fate = Fate::begins(self.request_id(&request, peer), trace);
         let mut answer = match self.serve(request, peer, kind, &fate).await {
             Ok(answer) => answer,
             Err(refusal) => reply::refused(&self.site.pages, &refusal, kind).map(Either::Right),
         };
         self.tally.count(&fate, answer.status());
         if let Some(trace) = fate.trace() {
-            let (status, route) = (answer.status().as_u16(), self.tally.name(&fate));
+            let (status, route) = (answer.status().as_u16(), self.tally.route_name(&fate));
             let decision = entry::decision(fate.outcome());
             trace.ends(Told { status, route, decision, scheme: self.site.scheme });
         }
         if let Some((entry, log)) = entry.zip(self.access_log.as_ref()) {
-            entry.end(log, &fate, self.site.scheme, self.tally.name(&fate), &answer);
-            if let Some(name) = fate.name() {
-                answer.headers_mut().insert(X_REQUEST_ID, name.clone());
+            entry.end(log, &fate, self.site.scheme, self.tally.route_name(&fate), &answer);
+            if let Some(id) = fate.request_id() {
+                answer.headers_mut().insert(X_REQUEST_ID, id.clone());
             }
         }
         if let Some(hsts) = &self.site.hsts {
@@ -247,8 +117,8 @@ impl Front {
         answer
     }
 
-    /// The name of a request: the one that a proxy of ours gave it, or a new one where it is written down.
-    fn name(&self, request: &Request<Incoming>, peer: &Peer) -> Option<HeaderValue> {
+    /// The id of a request: the one that a proxy of ours gave it, or a new one where it is written down.
+    fn request_id(&self, request: &Request<Incoming>, peer: &Peer) -> Option<HeaderValue> {
         let named =
             request_id::given(request.headers()).filter(|_| peer.is_trusted(&self.site.trusted_proxies));
         named.or_else(|| self.access_log.is_some().then(|| self.ids.next()))
@@ -261,7 +131,7 @@ impl Front {
 
     async fn serve(
         &self,
-        mut request: Box<Request<Incoming>>,
+        request: Box<Request<Incoming>>,
         peer: &Peer,
         kind: Kind,
         fate: &Fate,
@@ -290,7 +160,7 @@ impl Front {
             // Boxed: the rare ways are long, and would be carried along by each request and idle connection.
             return Box::pin(self.visit(request, peer, kind, &target, session)).await;
         }
-        let way = self.way(&request, peer);
+        let way = peer.way(request.headers(), &self.site.trusted_proxies);
         let ruling = target.ruling(&request, way.client);
         let ruling = ruling.map_err(|refusal| self.noted(refusal, &request, way.client))?;
         fate.ruled(&ruling);
@@ -303,28 +173,9 @@ impl Front {
                     scheme: self.site.scheme,
                     authority: target.written,
                     connection: peer.connection.clone(),
-                    name: fate.name().clone(),
+                    request_id: fate.request_id().clone(),
                 };
-                let route = permit.route();
-                let grace = permit.outage_grace();
-                fate.is(Outcome::Forwarded);
-                if let Some(proved) = permit.session().filter(|_| self.access_log.is_some()) {
-                    fate.is_of(proved.user());
-                }
-                if let Some(trace) = fate.trace() {
-                    trace.is_sent_on(request.headers_mut());
-                }
-                let answer = self.proxy.forward(permit, request, arrival).await;
-                if let Some(trace) = fate.trace() {
-                    match &answer {
-                        Ok((answer, upstream)) => trace.is_answered(upstream, answer.status().as_u16()),
-                        Err(error) => trace.is_not_answered(error.word()),
-                    }
-                }
-                let (answer, upstream) = answer
-                    .map_err(|error| self.or_cut_off(self.proxy.no_answer(route, error).into(), grace))?;
-                fate.is_answered_by(upstream);
-                Ok(answer)
+                self.forward(permit, request, arrival, fate).await
             }
             Decision::Pass(..) => {
                 tracing::debug!("this route has no upstream: the proxy that asks must send its requests on");
@@ -343,6 +194,35 @@ impl Front {
         }
     }
 
+    /// Sends it on: only with a permit.
+    async fn forward(
+        &self,
+        permit: Permit<Proved>,
+        mut request: Box<Request<Incoming>>,
+        arrival: Arrival,
+        fate: &Fate,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let (route, grace) = (permit.route(), permit.outage_grace());
+        fate.is(Outcome::Forwarded);
+        if let Some(proved) = permit.session().filter(|_| self.access_log.is_some()) {
+            fate.is_of(proved.user());
+        }
+        if let Some(trace) = fate.trace() {
+            trace.is_sent_on(request.headers_mut());
+        }
+        let answer = self.proxy.forward(permit, request, arrival).await;
+        if let Some(trace) = fate.trace() {
+            match &answer {
+                Ok((answer, upstream)) => trace.is_answered(upstream, answer.status().as_u16()),
+                Err(error) => trace.is_not_answered(error.word()),
+            }
+        }
+        let (answer, upstream) =
+            answer.map_err(|error| self.or_cut_off(self.proxy.no_answer(route, error).into(), grace))?;
+        fate.is_answered_by(upstream);
+        Ok(answer)
+    }
+
     /// What becomes of a request, whether it came to us or another proxy asks about it.
     async fn decide<B>(
         &self,
@@ -351,7 +231,7 @@ impl Front {
         ruling: Ruling,
     ) -> Result<Decision<Proved>, Refusal> {
         let now = self.site.clock.now();
-        // Nobody need be recognised where all may pass, or nobody.
+        // A session that cannot be confirmed matters only where the ruling asks for one: the doubt is kept until then.
         let (session, doubt) = match self.session(request.headers(), now).await {
             Ok(Ok(proved)) if !proved.session().is_believed(ruling.outage_grace()) => {
                 (Err(Cause::NoSession), Some(Refusal::SessionUnconfirmed))
@@ -430,7 +310,7 @@ impl Front {
         target: &Target<'_>,
         session: Result<Proved, Cause>,
     ) -> Result<Response<ReplyBody>, Refusal> {
-        let client = self.way(&request, peer).client;
+        let client = peer.way(request.headers(), &self.site.trusted_proxies).client;
         let (head, body) = request.into_parts();
         let visit = Visit {
             path: head.uri.path().to_owned(),
@@ -451,15 +331,6 @@ impl Front {
             self.office.note(Refused::Request, client, detail);
         }
         Ok(reply?.map(Either::Right))
-    }
-
-    /// Which way the request came.
-    fn way(&self, request: &Request<Incoming>, peer: &Peer) -> Way {
-        if !peer.is_trusted(&self.site.trusted_proxies) {
-            return Way { client: peer.address, chain: peer.chain.clone() };
-        }
-        let chain = client_address::chain(request.headers(), peer.address, &self.site.trusted_proxies);
-        Way { client: chain[0], chain: chain_field(&chain) }
     }
 
     /// Forgets sessions that are over, and closes connections that are idle.

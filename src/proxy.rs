@@ -104,8 +104,8 @@ pub struct Arrival {
     pub authority: HeaderValue,
     /// The connection it came on.
     pub connection: Rc<ClientConnection>,
-    /// Its name (`X-Request-Id`), where we or a proxy of ours know it by one.
-    pub name: Option<HeaderValue>,
+    /// Its id (`X-Request-Id`), where we or a proxy of ours know it by one.
+    pub request_id: Option<HeaderValue>,
 }
 
 /// Which upstream answered.
@@ -390,8 +390,8 @@ impl Proxy {
         hop_by_hop::remove_from_request(headers);
         self.cookies.strip(headers);
         identity::replace(headers, &route.identity_headers, proved.map(|proved| &proved.user));
-        if let Some(name) = arrival.name {
-            headers.insert(X_REQUEST_ID, name);
+        if let Some(request_id) = arrival.request_id {
+            headers.insert(X_REQUEST_ID, request_id);
         }
         if let Some(framing) = framing {
             headers.extend(framing);

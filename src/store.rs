@@ -293,7 +293,7 @@ impl Store {
         let chain = self.chain()?.afresh();
         let used = chain.clone();
         let done = self.engine.ask(kind, self.patience, move |t| work(t, &used)).await?;
-        chain.is_kept();
+        chain.commit();
         Ok(done)
     }
 

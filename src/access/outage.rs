@@ -159,7 +159,7 @@ impl Outage {
     }
 
     /// Whether the grace ends now; true once.
-    pub(super) fn ends_grace(&self) -> bool {
+    pub(super) fn cut_off_if_due(&self) -> bool {
         // Judged and done under one lock: what is heard meanwhile is not followed by a cut.
         let _heard = self.lock();
         let over = self.is_beyond(self.grace);
@@ -208,17 +208,17 @@ mod tests {
         let (clock, outage) = outage();
         clock.advance(Duration::from_secs(600));
         assert_eq!(outage.status(), None);
-        assert!(!outage.ends_grace(), "a store that was asked and answered is not away");
+        assert!(!outage.cut_off_if_due(), "a store that was asked and answered is not away");
         outage.begin(&"gone");
         let since = clock.now();
         clock.advance(Duration::from_secs(299));
-        assert!(!outage.ends_grace());
+        assert!(!outage.cut_off_if_due());
         let left = Some(Duration::from_secs(1));
         assert_eq!(outage.status(), Some(Away { since, grace_left: left }));
         clock.advance(Duration::from_secs(1));
         assert!(!outage.is_cut_off());
-        assert!(outage.ends_grace() && outage.is_cut_off());
-        assert!(!outage.ends_grace(), "once");
+        assert!(outage.cut_off_if_due() && outage.is_cut_off());
+        assert!(!outage.cut_off_if_due(), "once");
         assert_eq!(outage.status(), Some(Away { since, grace_left: None }));
         outage.end(outage.moment());
         assert!(!outage.is_cut_off() && !outage.is_away());
@@ -230,7 +230,7 @@ mod tests {
         let (_clock, outage) = outage();
         outage.begin(&"gone");
         tokio::time::advance(GRACE).await;
-        assert!(outage.ends_grace());
+        assert!(outage.cut_off_if_due());
     }
 
     /// Polls something and counts how often.
@@ -287,7 +287,7 @@ mod tests {
         std::thread::scope(|threads| {
             threads.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    outage.ends_grace();
+                    outage.cut_off_if_due();
                 }
             });
             let believed = (0..500_000).all(|_| {
@@ -304,8 +304,8 @@ mod tests {
     async fn no_grace_ends_with_the_first_miss() {
         let clock = Arc::new(ManualClock::at(Timestamp::from_unix(1_000_000)));
         let outage = Outage::new(Duration::ZERO, clock);
-        assert!(!outage.ends_grace());
+        assert!(!outage.cut_off_if_due());
         outage.begin(&"gone");
-        assert!(outage.ends_grace());
+        assert!(outage.cut_off_if_due());
     }
 }

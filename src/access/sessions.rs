@@ -386,7 +386,7 @@ impl Sessions {
 
     /// Ends what is under way when the store has been away for longer than the grace.
     pub fn keep_grace(&self) {
-        if self.outage().ends_grace() {
+        if self.outage().cut_off_if_due() {
             self.lock().values().for_each(|session| session.told.notify_waiters());
         }
     }

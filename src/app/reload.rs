@@ -26,23 +26,32 @@ pub struct Reloaded {
     pub waiting: Vec<Difference>,
 }
 
+/// Leaves something of the settings as it is in those that are in use.
+type Keep = fn(&mut Settings, &Settings);
+
 /// What cannot be changed while the gateway runs: sockets, threads, counted places, the store and what is read from it,
 /// and the log. Keys, or sections of them.
-const FIXED: [&str; 14] = [
-    "audit",
-    "log",
-    "observe",
-    "server.drain_timeout",
-    "server.listen",
-    "server.max_connections",
-    "server.max_connections_per_address",
-    "server.proxy_protocol",
-    "server.redirect_listen",
-    "server.state_directory",
-    "server.workers",
-    "session",
-    "store",
-    "traces",
+const FIXED: [(&str, Keep); 14] = [
+    ("audit", |next, kept| next.audit = kept.audit.clone()),
+    ("log", |next, kept| next.log = kept.log.clone()),
+    ("observe", |next, kept| next.observe = kept.observe),
+    ("server.drain_timeout", |next, kept| next.server.drain_timeout = kept.server.drain_timeout),
+    ("server.listen", |next, kept| next.server.listen.clone_from(&kept.server.listen)),
+    ("server.max_connections", |next, kept| next.server.max_connections = kept.server.max_connections),
+    ("server.max_connections_per_address", |next, kept| {
+        next.server.max_connections_per_address = kept.server.max_connections_per_address;
+    }),
+    ("server.proxy_protocol", |next, kept| next.server.proxy_protocol = kept.server.proxy_protocol),
+    ("server.redirect_listen", |next, kept| {
+        next.server.redirect_listen.clone_from(&kept.server.redirect_listen);
+    }),
+    ("server.state_directory", |next, kept| {
+        next.server.state_directory.clone_from(&kept.server.state_directory);
+    }),
+    ("server.workers", |next, kept| next.server.workers = kept.server.workers),
+    ("session", |next, kept| next.session = kept.session),
+    ("store", |next, kept| next.store = kept.store.clone()),
+    ("traces", |next, kept| next.traces = kept.traces.clone()),
 ];
 
 /// Reads the file again and goes over to what it says; `running` is what the gateway has, and has then. Certificates,
@@ -77,27 +86,15 @@ fn try_reload(gateway: &mut Gateway, running: &mut Loaded, file: &Path) -> Resul
 }
 
 fn is_fixed(difference: &Difference) -> bool {
-    let belongs = |fixed: &&str| {
+    let belongs = |(fixed, _): &(&str, Keep)| {
         difference.key.strip_prefix(*fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     FIXED.iter().any(belongs)
 }
 
 fn with_what_is_fixed(mut settings: Settings, running: &Settings) -> Settings {
-    let (server, kept) = (&mut settings.server, &running.server);
-    server.drain_timeout = kept.drain_timeout;
-    server.listen.clone_from(&kept.listen);
-    server.max_connections = kept.max_connections;
-    server.max_connections_per_address = kept.max_connections_per_address;
-    server.proxy_protocol = kept.proxy_protocol;
-    server.redirect_listen.clone_from(&kept.redirect_listen);
-    server.state_directory.clone_from(&kept.state_directory);
-    server.workers = kept.workers;
-    settings.log = running.log.clone();
-    settings.audit = running.audit.clone();
-    settings.observe = running.observe;
-    settings.session = running.session;
-    settings.store = running.store.clone();
-    settings.traces = running.traces.clone();
+    for (_, keep) in FIXED {
+        keep(&mut settings, running);
+    }
     settings
 }

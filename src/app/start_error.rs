@@ -78,6 +78,33 @@ pub enum StartError {
     Threads(io::Error),
 }
 
+impl StartError {
+    /// Whether another start would come to the same: what has to be changed is named in the configuration.
+    pub const fn is_of_the_configuration(&self) -> bool {
+        match self {
+            Self::Pages(_)
+            | Self::Tls(_)
+            | Self::Upstream(_)
+            | Self::PrivateKey(_)
+            | Self::Passed(..)
+            | Self::Webhook(_)
+            | Self::Traces(_) => true,
+            Self::StateDirectory(..)
+            | Self::MasterKey(_)
+            | Self::Store(..)
+            | Self::Secret(_)
+            | Self::Keys(_)
+            | Self::Sealed(_)
+            | Self::Tickets(_)
+            | Self::Client(_)
+            | Self::Listen(..)
+            | Self::AccessLog(_)
+            | Self::Probe(_)
+            | Self::Threads(_) => false,
+        }
+    }
+}
+
 /// What is wrong with a key that cannot sign, and what to give instead.
 pub const NOT_A_KEY: &str = "no RSA private key in PEM (unencrypted, 2048 bits or more); give the file that was made with \
                              the application";

@@ -201,26 +201,26 @@ impl Webhook {
                 end,
                 "the store says that the webhook has lines that were never written; it gets what comes from now on"
             );
-            return self.is_past(end, delivery).await;
+            return self.move_past(end, delivery).await;
         }
         let (Some(first), Some(last)) = (lines.first(), lines.last()) else {
             let is_there = delivery.delivered == end;
-            return if is_there { Ok(Looked::Nothing) } else { self.is_past(end, delivery).await };
+            return if is_there { Ok(Looked::Nothing) } else { self.move_past(end, delivery).await };
         };
         if first.recorded.at < now - GIVEN_UP_AFTER {
             return self.give_up_the_old(delivery, now - GIVEN_UP_AFTER, end).await;
         }
         let Some(line) = lines.iter().find(|line| self.receiver.wants(line)) else {
-            return self.is_past(last.line.number, delivery).await;
+            return self.move_past(last.line.number, delivery).await;
         };
         let number = line.line.number;
         if self.proof == Some(number) {
-            return self.is_past(number, delivery).await;
+            return self.move_past(number, delivery).await;
         }
         match self.receiver.bring(line, now).await {
             Ok(()) => {
                 self.sought = Sought::default();
-                self.is_past(number, delivery).await
+                self.move_past(number, delivery).await
             }
             Err(why @ Failure::Refused(_)) => self.refused(number, why, delivery).await,
             Err(why @ Failure::Away(_)) => self.failed(&why, delivery, None).await,
@@ -235,7 +235,7 @@ impl Webhook {
     }
 
     /// It needs nothing up to this line any more.
-    async fn is_past(&mut self, number: i64, delivery: Progress) -> Result<Looked, StoreError> {
+    async fn move_past(&mut self, number: i64, delivery: Progress) -> Result<Looked, StoreError> {
         self.proof = self.proof.filter(|taken| *taken > number);
         self.note(Progress { delivered: number, ..delivery.clean() }).await
     }
@@ -282,7 +282,7 @@ impl Webhook {
                 status,
                 "the webhook refuses a line of the audit trail, and takes others: that line is given up"
             );
-            return self.is_past(line, delivery).await;
+            return self.move_past(line, delivery).await;
         }
         if is_proved {
             return self.note(at_once).await;

@@ -36,9 +36,10 @@ pub(super) fn traces(section: &Section<'_>) -> Option<Traces> {
                     remove this key";
         section.problem("endpoint", text);
     }
-    if section.has("authorization") && !section.has("endpoint") {
-        section
-            .problem("authorization", "nobody is told; write endpoint = \"https://…\", or remove this key");
+    for key in ["authorization", "sample"] {
+        if section.has(key) && !section.has("endpoint") {
+            section.problem(key, "nobody is told; write endpoint = \"https://…\", or remove this key");
+        }
     }
     section.finish();
     Some(Traces { endpoint: endpoint?, sample: sample.unwrap_or(0.01), authorization })

@@ -96,7 +96,7 @@ pub struct Event {
     pub reference: Option<Reference>,
     /// The user concerned, when it is one we know.
     pub user: Option<String>,
-    /// The client address; empty for the command line.
+    /// The client address; `command line` for an administrator's doing, empty for the gateway's own.
     pub client: String,
     /// In a few words, what else is worth knowing.
     pub detail: String,

@@ -113,7 +113,7 @@ impl BackOffice {
     /// Writes down what somebody tried who may not, unless too much of it comes; then it is counted. Nobody waits for it.
     pub(super) fn note(&self, refused: Refused, client: IpAddr, detail: impl FnOnce() -> String) {
         let what = refused.what();
-        if !self.refusals.is_line(refused, client) {
+        if !self.refusals.admit(refused, client) {
             self.desk.audit.metrics().trail().leave_out(what);
         } else if !self.write(what, client.to_string(), detail()) {
             self.refusals.leave_out();

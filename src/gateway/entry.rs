@@ -62,11 +62,11 @@ impl Entry {
             value.as_ref().and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
         let (host, agent, referer) = (text(&self.host), text(&self.user_agent), text(&self.referer));
-        let (name, user) = (text(fate.name()), fate.user());
+        let (request_id, user) = (text(fate.request_id()), fate.user());
         let upstream = fate.upstream().map(|upstream| upstream.to_string());
         log.write(&Line {
             time: self.time,
-            request_id: name.as_deref().unwrap_or_default(),
+            request_id: request_id.as_deref().unwrap_or_default(),
             client: fate.client().unwrap_or(self.peer),
             method: self.method.as_str(),
             scheme,

@@ -14,7 +14,8 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use ipnet::IpNet;
 
-use super::{Front, Peer, PeerKind, reply, target};
+use super::peer::{Peer, PeerKind};
+use super::{Front, reply, target};
 use crate::config::{Dialect, Route, Settings};
 use crate::domain::policy::{Decision, RouteId};
 use crate::message::client_address::{self, X_FORWARDED_FOR};

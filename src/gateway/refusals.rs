@@ -62,7 +62,7 @@ impl Refusals {
     }
 
     /// Whether one more is a line.
-    pub(super) fn is_line(&self, refused: Refused, client: IpAddr) -> bool {
+    pub(super) fn admit(&self, refused: Refused, client: IpAddr) -> bool {
         let each = match refused {
             Refused::Request => &self.requests,
             Refused::Peer => &self.peers,
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn one_kind_hides_nothing_of_the_other() {
         let refusals = Refusals::new();
-        assert!(refusals.is_line(Refused::Request, client(1)));
-        assert!(!refusals.is_line(Refused::Request, client(1)));
-        assert!(refusals.is_line(Refused::Peer, client(1)));
+        assert!(refusals.admit(Refused::Request, client(1)));
+        assert!(!refusals.admit(Refused::Request, client(1)));
+        assert!(refusals.admit(Refused::Peer, client(1)));
         assert_eq!(refusals.to_tell(), None, "each had its line");
     }
 
@@ -121,7 +121,7 @@ mod tests {
     async fn many_addresses_get_so_many_lines_and_how_many_were_left_out_is_told_once_a_minute() {
         let refusals = Refusals::new();
         let count = |clients: std::ops::Range<u32>| {
-            clients.filter(|n| refusals.is_line(Refused::Request, client(*n))).count()
+            clients.filter(|n| refusals.admit(Refused::Request, client(*n))).count()
         };
         let lines = count(0..1_000);
         assert!((60..100).contains(&lines), "{lines}");

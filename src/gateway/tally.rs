@@ -22,14 +22,14 @@ pub(super) struct Fate {
     rule: Cell<Option<usize>>,
     client: Cell<Option<IpAddr>>,
     user: RefCell<Option<HeaderValue>>,
-    name: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
     upstream: RefCell<Option<AnsweredBy>>,
     trace: Option<Trace>,
 }
 
 impl Fate {
-    /// Until more is known it is refused. It may have a name, by which others know it, too.
-    pub(super) fn begins(name: Option<HeaderValue>, trace: Option<Trace>) -> Self {
+    /// Until more is known it is refused. It may have an id, by which others know it, too.
+    pub(super) fn begins(request_id: Option<HeaderValue>, trace: Option<Trace>) -> Self {
         Self {
             began: Instant::now(),
             route: Cell::new(None),
@@ -37,7 +37,7 @@ impl Fate {
             rule: Cell::new(None),
             client: Cell::new(None),
             user: RefCell::new(None),
-            name,
+            request_id,
             upstream: RefCell::new(None),
             trace,
         }
@@ -64,8 +64,8 @@ impl Fate {
         self.upstream.replace(Some(upstream));
     }
 
-    pub(super) const fn name(&self) -> &Option<HeaderValue> {
-        &self.name
+    pub(super) const fn request_id(&self) -> &Option<HeaderValue> {
+        &self.request_id
     }
 
     /// Its part of a trace, where that is told.
@@ -132,7 +132,7 @@ impl Tally {
     }
 
     /// What the route of a request is called; nothing where it has none.
-    pub(super) fn name(&self, fate: &Fate) -> &str {
+    pub(super) fn route_name(&self, fate: &Fate) -> &str {
         let route = fate.route.get().and_then(|route| self.routes.get(route.0));
         route.map_or("", |(name, _)| name)
     }

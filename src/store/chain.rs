@@ -36,7 +36,7 @@ impl Chain {
     }
 
     /// The transaction was committed.
-    pub(super) fn is_kept(&self) {
+    pub(super) fn commit(&self) {
         let Some(written) = *lock(&self.written) else { return };
         let mut kept = lock(&self.kept);
         if kept.is_none_or(|kept| kept.0 < written.0) {

@@ -78,7 +78,7 @@ impl SignIn {
         let taken = self.parts.store.take_emergency_code(attempt, now).await?;
         let (session, event) = taken.ok_or(Cause::WrongEmergencyCode)?;
         let token = self.parts.keys.keyring().sign(&session);
-        self.writer.is_written(&event);
+        self.writer.log_and_count(&event);
         Ok(SignedIn { session, token, return_to })
     }
 }

@@ -118,8 +118,8 @@ impl Writer {
     }
 
     /// A line stands in the trail already, written together with what it tells of.
-    pub(super) fn is_written(&self, event: &Event) {
-        self.audit.is_written(event);
+    pub(super) fn log_and_count(&self, event: &Event) {
+        self.audit.log_and_count(event);
     }
 }
 

@@ -145,7 +145,7 @@ impl SignIn {
         let token = self.parts.keys.keyring().sign(&session);
         self.guard.proved(trail.client);
         self.parts.audit.metrics().signed_in(challenge.channel, now.since(challenge.sent_at).as_secs());
-        self.writer.is_written(&event);
+        self.writer.log_and_count(&event);
         Ok(SignedIn { session, token, return_to: challenge.return_to.clone() })
     }
 

@@ -69,6 +69,12 @@ fn sentence(event: &Recorded) -> String {
         "number_refused" if detail.starts_with("a landline gets") => format!("The number: {detail}"),
         "number_refused" => format!("The number: {detail}: nothing was sent"),
         "session_opened" => format!("Signed in: {provider} approved the code"),
+        "break_glass_made" => format!("An emergency code was made: {detail}"),
+        "break_glass_used" => "Signed in by an emergency code: no provider was asked".to_owned(),
+        "break_glass_refused" => format!("An emergency code did not let them in: {detail}"),
+        "session_ended" => format!("Sessions ended: {detail}"),
+        "user_changed" => format!("An administrator: {detail}"),
+        // A newer version may have written it.
         other => format!("{other} {detail}"),
     }
 }

@@ -125,8 +125,9 @@ mod tests {
 
     #[test]
     fn a_unit_of_another_version_is_told_from_ours() {
-        assert_eq!(unit(UNIT), None);
-        let found = format!("{:?}", unit(&UNIT.replace("ProtectSystem=strict", "ProtectSystem=full")));
+        assert_eq!(unit("/x.service", UNIT), None);
+        let found =
+            format!("{:?}", unit("/x.service", &UNIT.replace("ProtectSystem=strict", "ProtectSystem=full")));
         assert!(found.contains("not the one of this version") && found.contains("systemctl edit"), "{found}");
     }
 
