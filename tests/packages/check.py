@@ -417,6 +417,7 @@ def unpacked() -> Path:
 
 def the_image(place: Path) -> None:
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", place)
+    shutil.rmtree(PLACE / "images", ignore_errors=True)
     storage = ["buildah", "--storage-driver=vfs", f"--root={PLACE}/images", f"--runroot={PLACE}/images-run"]
     run(*storage, "bud", "--isolation=chroot", "--file", place / "Containerfile", "--tag", "vestibule", place)
     made = json.loads(run(*storage, "inspect", "--type=image", "vestibule"))["OCIv1"]["config"]
