@@ -26,7 +26,7 @@ FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
 QUOTE = re.compile(r"“([^”]+)”")
-PATH = re.compile(r"`((?:src|tests|benches|systemd|migrations)/[\w./-]+)`")
+PATH = re.compile(r"`((?:src|tests|benches|systemd|migrations|packaging)/[\w./-]+)`")
 CREDENTIAL = re.compile(r'credential = "([^"]+)"')
 FILE = re.compile(r'"(/etc/[^"]+\.(?:pem|key))"')
 
