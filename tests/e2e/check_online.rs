@@ -216,7 +216,9 @@ async fn a_store_is_looked_at_beside_a_running_gateway() {
 #[tokio::test(flavor = "multi_thread")]
 async fn vonage_is_asked_in_both_of_its_ways() {
     for kind in [VONAGE, VONAGE_V1] {
-        let scene = Scene::of(kind, kind.flags, "").await;
+        let mut flags = vec!["--api-secret", "a-secret-token-of-32-characters!"];
+        flags.extend(kind.flags);
+        let scene = Scene::of(kind, &flags, "").await;
         finds(&scene.house, &format!("provider {}", kind.word), "ok", "takes our credentials");
         assert!(scene.simulator.messages().await.is_empty(), "{}", kind.word);
         std::fs::write(scene.house.path("token"), "another-secret-of-32-characters!").unwrap();

@@ -68,7 +68,7 @@ async fn every_command_explains_itself_and_ends_as_agreed() {
 
     let house = house().await;
     ends(&house.command(&["check"]), 0, "is valid: 1 route for 127.0.0.1");
-    assert_eq!(house.json(&["check"]), json!({ "valid": true, "problems": [] }));
+    assert_eq!(house.json(&["check"]), json!({ "valid": true, "problems": [], "warnings": [] }));
     ends(&house.command(&["audit", "tail", "--reference", "nonsense"]), 64, "it looks like K7QX-2MHD");
     ends(&house.command(&["session", "revoke", "nonsense"]), 64, "is no session id");
     let revoke = vestibule(&["session", "revoke"]);
