@@ -17,7 +17,7 @@ use crate::config::{AccessFormat, Log};
 use file::Reopened;
 
 /// So many lines wait to be written.
-const WAITING: usize = 65_536;
+const WAITING: usize = 8_192;
 
 /// Where lines go.
 #[derive(Clone)]

@@ -145,7 +145,7 @@ const fn word(cause: &Cause) -> &'static str {
         Cause::ResendTooSoon(_) => "resend_too_soon",
         Cause::TooManyFailures(_) => "too_many_failures",
         Cause::CodesClosed => "codes_closed",
-        Cause::WrongCode(_) | Cause::WrongEmergencyCode => "wrong_code",
+        Cause::WrongCode(_) | Cause::WrongEmergencyCode | Cause::MalformedEmergencyCode => "wrong_code",
         Cause::TooManyChecks(_) => "too_many_codes_checked",
         Cause::Expired => "code_expired",
         Cause::AlreadyUsed => "already_used",

@@ -187,7 +187,6 @@ impl Gateway {
         let known = Arc::new(redirect::Redirect {
             challenges: foundation.tls.challenges().clone(),
             serving: outlets.serving.subscribe(),
-            public_url: settings.server.public_url.clone(),
         });
         for socket in redirects {
             back_office.spawn(redirect::serve(socket, known.clone()));

@@ -5,14 +5,17 @@ pub mod verify;
 pub mod webhook;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::crypto;
 use crate::domain::event::{Event, What};
 use crate::domain::id::Reference;
 use crate::metrics::Metrics;
-use crate::store::{Store, StoreError};
+use crate::store::{About, Store, StoreError};
 
 /// Writes all three.
 #[derive(Clone, Debug)]
@@ -25,7 +28,12 @@ pub struct Audit {
     turn: Arc<tokio::sync::Mutex<()>>,
     /// How often the store did not take them.
     refused: Arc<AtomicU64>,
+    /// How many lines strangers had of late.
+    strangers: Arc<DefaultDirectRateLimiter>,
 }
+
+/// So many lines in a minute for what costs a stranger nothing: each is sealed under a lock that all gateways share.
+const STRANGERS: NonZeroU32 = NonZeroU32::new(300).expect("it is more than none");
 
 /// So many lines wait for the store; what comes then is in the log only.
 const MOST_BEHIND: usize = 10_000;
@@ -35,7 +43,15 @@ const BATCH: usize = 100;
 impl Audit {
     /// An audit trail in this store.
     pub fn new(store: Store, metrics: Metrics) -> Self {
-        Self { store, metrics, behind: Arc::default(), turn: Arc::default(), refused: Arc::default() }
+        let strangers = Arc::new(RateLimiter::direct(Quota::per_minute(STRANGERS)));
+        Self {
+            store,
+            metrics,
+            behind: Arc::default(),
+            turn: Arc::default(),
+            refused: Arc::default(),
+            strangers,
+        }
     }
 
     /// Records an event. When the store cannot, the event is in the log all the same, and in the trail once it can; whoever
@@ -57,6 +73,15 @@ impl Audit {
         appended
     }
 
+    /// Whether there is room for a line about somebody who comes in vain; else it is counted only.
+    pub fn has_room(&self, what: What) -> bool {
+        if !matches!(what, What::InputRefused | What::LimitReached) || self.strangers.check().is_ok() {
+            return true;
+        }
+        self.metrics.trail().leave_out(what);
+        false
+    }
+
     /// The log and the figures have what stands in the trail already, written together with what it tells of.
     pub fn log_and_count(&self, event: &Event) {
         log(event);
@@ -64,11 +89,21 @@ impl Audit {
     }
 
     /// An administrator made an emergency code by a command, which has written it down.
-    pub fn hears_of_emergency_code(&self, reference: Reference) {
+    pub async fn hears_of_emergency_code(&self, reference: Reference) {
         let what = What::BreakGlassMade;
-        let event = what.as_str();
-        tracing::error!(event, %reference, "{event}: run vestibule audit show {reference}");
         self.metrics.count_event(what);
+        let written = self.store.audit(About { reference: Some(reference), user: None }, 10).await;
+        let line = written.unwrap_or_default().into_iter().find(|line| line.what == what.as_str());
+        let (user, detail) =
+            line.map(|line| (line.user.unwrap_or_default(), line.detail)).unwrap_or_default();
+        tracing::error!(
+            event = what.as_str(),
+            %reference,
+            user,
+            detail,
+            "{what}: run vestibule audit show {reference}",
+            what = what.as_str()
+        );
     }
 
     /// Tells the log where the trail ends: what is kept elsewhere cannot be taken away with it.
@@ -181,7 +216,7 @@ fn log(event: &Event) {
 mod tests {
     use super::*;
     use crate::domain::time::Timestamp;
-    use crate::store::{About, Use};
+    use crate::store::Use;
 
     fn event(detail: &str) -> Event {
         Event {
@@ -193,6 +228,17 @@ mod tests {
             detail: detail.to_owned(),
             message: None,
         }
+    }
+
+    #[tokio::test]
+    async fn strangers_fill_no_trail_and_nobody_is_left_out_for_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let chain = Some(crypto::MasterKey::new(&[7; 32]).chain());
+        let store = Store::sqlite(&directory.path().join("vestibule.db"), Use::Beside, chain).unwrap();
+        let audit = Audit::new(store.clone(), Metrics::new(&store));
+        let written = (0..1_000).filter(|_| audit.has_room(What::InputRefused)).count();
+        assert!((300..400).contains(&written), "{written}");
+        assert!(audit.has_room(What::WrongCode) && audit.has_room(What::BreakGlassRefused));
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use emergency::PURPOSE as EMERGENCY;
+pub use emergency::hash as emergency_hash;
 pub use failure::{Cause, Failure};
 pub use identify::Identity;
 
@@ -218,6 +218,9 @@ impl SignIn {
 
     /// Gives a cause its reference, and writes both down.
     async fn fail(&self, cause: Cause, trail: &Trail) -> Failure {
+        if cause.event().is_some_and(|what| !self.parts.audit.has_room(what)) {
+            return Failure { cause, reference: None };
+        }
         let written = match (cause.event(), trail.call.clone()) {
             (Some(what), Some(call)) => self.writer.note_call(what, trail, cause.to_string(), call).await,
             (Some(what), None) => self.writer.note(what, trail, cause.to_string()).await,

@@ -78,7 +78,11 @@ impl Foundation {
         let tls = Kept::new(&settings.server.state_directory).map_err(StartError::Tickets)?;
         let most_connections = settings.server.max_connections;
         let places = Arc::new(Semaphore::new(most_connections));
-        let access_log = AccessLog::open(&settings.log).map_err(StartError::AccessLog)?;
+        let access_log = AccessLog::open(&settings.log).map_err(|error| {
+            let path =
+                settings.log.access_file.as_ref().map_or_else(String::new, |path| path.display().to_string());
+            StartError::AccessLog(path, error)
+        })?;
         let traces = Traces::open(settings.traces.as_ref(), &Handle::current())?;
         Ok(Self {
             store,
@@ -197,6 +201,7 @@ impl Arrangement {
             },
             tls,
             idle_timeout: settings.server.idle_timeout,
+            public_url: settings.server.public_url.clone(),
         };
         Ok(Self {
             settings: settings.clone(),

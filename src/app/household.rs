@@ -119,7 +119,7 @@ impl Listener {
             let many = changes.len() >= CHANGES_AT_ONCE;
             for change in &changes {
                 if let Change::BreakGlassMade(reference) = change {
-                    self.trail.audit.hears_of_emergency_code(*reference);
+                    self.trail.audit.hears_of_emergency_code(*reference).await;
                 }
             }
             if !changes.is_empty() {

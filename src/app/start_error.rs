@@ -61,9 +61,10 @@ pub enum StartError {
     Listen(String, io::Error),
     /// The access log cannot be written.
     #[error(
-        "log.access_file: {0}; give the directory to the user the gateway runs as (LogsDirectory= of the unit)"
+        "log.access_file {0}: {1}; the user the gateway runs as must be allowed to write it, and its directory \
+         (LogsDirectory= of the unit makes one)"
     )]
-    AccessLog(io::Error),
+    AccessLog(String, io::Error),
     /// Traces cannot be sent.
     #[error(transparent)]
     Traces(#[from] TracesError),
@@ -98,7 +99,7 @@ impl StartError {
             | Self::Tickets(_)
             | Self::Client(_)
             | Self::Listen(..)
-            | Self::AccessLog(_)
+            | Self::AccessLog(..)
             | Self::Probe(_)
             | Self::Threads(_) => false,
         }

@@ -76,7 +76,7 @@ fn read(text: &str) -> Result<Reference, Failure> {
 }
 
 fn tail(about: About, lines: usize, config: &Config, json: bool) -> Result<(), Failure> {
-    let work = Work::open(&config.config)?;
+    let work = Work::look(&config.config)?;
     let recorded = work.wait(work.store().audit(about, lines))?;
     if json {
         return output::json(&recorded.iter().map(crate::audit::json::line).collect());

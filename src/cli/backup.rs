@@ -31,7 +31,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Place::Sqlite(store) => store,
         Place::Postgres(server) => return Err(not_ours(server, &args.file, &master_key(&settings))),
     };
-    if !store.exists() {
+    if !store
+        .try_exists()
+        .map_err(|error| Failure::Runtime(format!("{}: {error}; run it as root", store.display())))?
+    {
         return Err(Failure::Runtime(format!("{}: there is no store yet; nothing to keep", store.display())));
     }
     let began = Instant::now();

@@ -123,7 +123,7 @@ fn session(args: &Args, settings: &Settings) -> Result<Result<Somebody, Cause>, 
             format!("there is no store yet at {}; add people with: vestibule user add", file.display());
         return Err(Failure::Runtime(text));
     }
-    let work = Work::open(&args.common.config.config)?;
+    let work = Work::look(&args.common.config.config)?;
     let user = work.wait(work.store().user(UserKey::Name(name.clone())))?;
     let user =
         user.ok_or_else(|| Failure::Runtime(format!("no user is called {name}; see vestibule user list")))?;

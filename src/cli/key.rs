@@ -35,7 +35,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn list(common: &Common) -> Result<(), Failure> {
-    let work = Work::open(&common.config.config)?;
+    let work = Work::look(&common.config.config)?;
     let keys = work.wait(work.store().signing_keys())?;
     let state = |key: &StoredKey| if key.retired_at.is_some() { "verifies" } else { "signs" };
     if common.json {

@@ -58,7 +58,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn list(user: Option<&UserName>, common: &Common) -> Result<(), Failure> {
-    let work = Work::open(&common.config.config)?;
+    let work = Work::look(&common.config.config)?;
     let now = work.now();
     let mut sessions = work.wait(work.store().sessions(now))?;
     let idle = work.settings.session.idle_timeout;

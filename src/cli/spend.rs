@@ -36,7 +36,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn show(common: &Common) -> Result<(), Failure> {
-    let work = Work::open(&common.config.config)?;
+    let work = Work::look(&common.config.config)?;
     let (spend, now) = (work.settings.spend, work.now());
     let budgets = gateway_budgets(&spend, now);
     let status = work.wait(work.store().spend_status(budgets.to_vec(), spend.conversion, now))?;

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::app::State;
-use crate::config::{Purpose, Settings};
+use crate::access::keys::{self, KeysError};
+use crate::app::{self, State};
+use crate::config::{Place, Purpose, Settings};
 use crate::domain::event::{Event, What};
 use crate::domain::time::Timestamp;
 use crate::store::Store;
@@ -23,9 +24,29 @@ pub(super) struct Work {
 const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Work {
-    /// Opens the store of a configuration.
+    /// Opens the store of a configuration, or makes it, to change something in it.
     pub(super) fn open(config: &Path) -> Result<Self, Failure> {
+        let work = Self::on(Settings::load(config, Purpose::Administer)?)?;
+        // Under another master key, what is written would be no good to any gateway.
+        if !keys::opens(&work.state.master, &work.wait(work.store().signing_keys())?) {
+            return Err(app::of_the_keys(&work.settings, KeysError::Sealed).into());
+        }
+        Ok(work)
+    }
+
+    /// Opens the store that is there, to look at it.
+    pub(super) fn look(config: &Path) -> Result<Self, Failure> {
         let settings = Settings::load(config, Purpose::Administer)?;
+        if let Place::Sqlite(file) = &settings.store.place
+            && matches!(file.try_exists(), Ok(false))
+        {
+            let text = "there is no store yet at {}; the gateway makes one when it starts, and `vestibule user add` does";
+            return Err(Failure::Runtime(text.replace("{}", &file.display().to_string())));
+        }
+        Self::on(settings)
+    }
+
+    fn on(settings: Settings) -> Result<Self, Failure> {
         let State { store, master } = State::open(&settings)?;
         let state = State { store: store.with_patience(PATIENCE), master };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -139,7 +139,7 @@ fn add(name: UserName, phone: &str, common: &Common) -> Result<(), Failure> {
 }
 
 fn list(common: &Common) -> Result<(), Failure> {
-    let work = Work::open(&common.config.config)?;
+    let work = Work::look(&common.config.config)?;
     let users = work.wait(work.store().users())?;
     if common.json {
         return output::json(&users.iter().map(as_json).collect());
@@ -155,7 +155,7 @@ fn list(common: &Common) -> Result<(), Failure> {
 }
 
 fn show(name: UserName, common: &Common) -> Result<(), Failure> {
-    let work = Work::open(&common.config.config)?;
+    let work = Work::look(&common.config.config)?;
     let user = work.wait(work.store().user(UserKey::Name(name.clone())))?.ok_or_else(|| unknown(&name))?;
     let failures = work.wait(work.store().failures(Subject::user(user.id)))?;
     if common.json {

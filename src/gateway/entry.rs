@@ -41,11 +41,11 @@ impl Entry {
             time: now,
             peer,
             method: request.method().clone(),
-            host: request.headers().get(HOST).cloned().or_else(authority),
-            path: path.to_owned(),
+            host: request.headers().get(HOST).or(authority().as_ref()).map(cut),
+            path: shorter(path, LONGEST_PATH).to_owned(),
             version: request.version(),
-            user_agent: request.headers().get(USER_AGENT).cloned(),
-            referer: request.headers().get(REFERER).cloned(),
+            user_agent: request.headers().get(USER_AGENT).map(cut),
+            referer: request.headers().get(REFERER).map(cut),
         }
     }
 
@@ -87,6 +87,23 @@ impl Entry {
     }
 }
 
+/// Bytes of a path that are told, and of a field: what clients write waits in memory, and is written by the gateway.
+const LONGEST_PATH: usize = 2_048;
+const LONGEST_FIELD: usize = 512;
+
+fn shorter(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
+}
+
+fn cut(value: &HeaderValue) -> HeaderValue {
+    let bytes = value.as_bytes();
+    let most = bytes.len().min(LONGEST_FIELD);
+    if most == bytes.len() {
+        return value.clone();
+    }
+    HeaderValue::from_bytes(&bytes[..most]).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
 /// In the words of `vestibule explain`.
 pub(super) const fn decision(outcome: Outcome) -> &'static str {
     match outcome {
@@ -104,5 +121,19 @@ fn protocol(version: Version) -> &'static str {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2.0",
         _ => "HTTP/1.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_writes_is_cut_to_what_may_wait_in_memory() {
+        let long = HeaderValue::from_bytes(&[b'a'; 60_000]).unwrap();
+        assert_eq!(cut(&long).len(), LONGEST_FIELD);
+        assert_eq!(cut(&HeaderValue::from_static("short")), "short");
+        assert_eq!(shorter(&"é".repeat(2_000), LONGEST_PATH).len(), LONGEST_PATH);
+        assert_eq!(shorter(&format!("a{}", "é".repeat(2_000)), LONGEST_PATH).len(), LONGEST_PATH - 1);
     }
 }

@@ -154,6 +154,7 @@ impl Desk {
             | Cause::CodesClosed
             | Cause::TooManyChecks(_)
             | Cause::WrongEmergencyCode
+            | Cause::MalformedEmergencyCode
             | Cause::Expired
             | Cause::Unknown
             | Cause::Channel

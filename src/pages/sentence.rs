@@ -30,7 +30,9 @@ impl Pages {
             Cause::SendingClosed(wait) => self.waiting("message.sending_closed", *wait),
             Cause::CodesClosed => words.text("message.codes_closed"),
             Cause::WrongCode(left) => words.fill("message.wrong_code", &[("count", left.to_string())]),
-            Cause::WrongEmergencyCode => words.text("message.wrong_emergency_code"),
+            Cause::WrongEmergencyCode | Cause::MalformedEmergencyCode => {
+                words.text("message.wrong_emergency_code")
+            }
             Cause::TooManyChecks(_) => words.text("message.too_many_codes_checked"),
             Cause::Expired => words.text("message.code_expired"),
             Cause::AlreadyUsed => words.text("message.already_used"),
@@ -64,6 +66,7 @@ pub(crate) const fn status(cause: &Cause) -> StatusCode {
         Cause::Phone(_) | Cause::Name | Cause::MalformedCode(_) | Cause::Channel => StatusCode::BAD_REQUEST,
         Cause::WrongCode(_)
         | Cause::WrongEmergencyCode
+        | Cause::MalformedEmergencyCode
         | Cause::Expired
         | Cause::AlreadyUsed
         | Cause::Unknown => StatusCode::UNAUTHORIZED,

@@ -19,6 +19,7 @@ use super::offenders::{Admission, Offenders};
 use super::proxy_protocol;
 use super::tls::Tls;
 use super::turns::Turns;
+use crate::config::PublicUrl;
 use crate::gateway::{Front, Generation, Peer};
 use crate::metrics::Turned;
 
@@ -31,6 +32,8 @@ pub struct Serving {
     pub tls: Option<Tls>,
     /// How long a connection is kept without a request.
     pub idle_timeout: Duration,
+    /// Where people come.
+    pub public_url: PublicUrl,
 }
 
 /// Whether new connections and requests are taken.

@@ -21,16 +21,15 @@ use super::addresses::Addresses;
 use super::client::Client;
 use super::front::Serving;
 use super::tls::Challenges;
-use crate::config::PublicUrl;
 use crate::gateway::target::path_and_query;
 use crate::message::authority;
 
 /// Connections at once; who comes then waits in the kernel.
-const CONNECTIONS: usize = 256;
+const CONNECTIONS: usize = 2_048;
 /// Connections of one client at once; further ones are closed.
-const OF_ONE_CLIENT: u32 = 32;
+const OF_ONE_CLIENT: u32 = 16;
 /// A head is here in so long.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD: Duration = Duration::from_secs(3);
 /// A connection is over after so long, whatever is on it.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -41,8 +40,6 @@ pub struct Redirect {
     pub serving: watch::Receiver<Arc<Serving>>,
     /// What an authority that issues a certificate asks for.
     pub challenges: Arc<Challenges>,
-    /// Where people come by https; a port of its own is this host's alone.
-    pub public_url: PublicUrl,
 }
 
 /// Serves until dropped.
@@ -102,9 +99,11 @@ impl Redirect {
     fn host(&self, request: &Request<Incoming>) -> Option<String> {
         let written = authority::authority(request.uri(), request.headers()).ok()?;
         let host = authority::host(written.text).ok()?;
-        self.serving.borrow().generation.site.policy.host(&host)?;
-        let is_public = *host == *self.public_url.host;
-        Some(if is_public { self.public_url.authority() } else { host.to_string() })
+        let serving = self.serving.borrow();
+        serving.generation.site.policy.host(&host)?;
+        // A port of its own is this host's alone.
+        let is_public = *host == *serving.public_url.host;
+        Some(if is_public { serving.public_url.authority() } else { host.to_string() })
     }
 }
 

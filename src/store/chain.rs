@@ -122,7 +122,9 @@ pub(super) const HEAD: &str =
     "c.number AS head_number, c.hash AS head_hash, c.begun, c.purged, c.purged_hash, c.seal";
 
 pub(super) fn corrupt() -> StoreError {
-    StoreError::Corrupt("audit_chain")
+    StoreError::Unusable(
+        "the head of the audit trail's chain is missing; put a backup back (docs/store.md)".to_owned(),
+    )
 }
 
 /// The head, for whoever only looks.

@@ -26,7 +26,6 @@ pub(super) fn add(
         return Ok(Err(NoEmergencyCode::ShutOut));
     }
     withdraw_of(t, user.id)?;
-    forget_tries(t, &Subject::user(user.id))?;
     let statement = "INSERT INTO emergency_code (hash, user_id, reference, made_at, expires_at, lifetime) \
                      VALUES (?, ?, ?, ?, ?, ?)";
     let lifetime = i64::try_from(new.lifetime.as_secs()).unwrap_or(i64::MAX);
@@ -78,10 +77,7 @@ pub(super) fn take(
     attempt: &EmergencyAttempt,
     now: Timestamp,
 ) -> Result<Option<(Session, Event)>, StoreError> {
-    // Nobody's tries take the same steps.
-    let nobody = Subject::stranger("nobody");
-    let subject = attempt.user.map_or(nobody, Subject::user);
-    t.lock(&[Lock::Subject(&subject)])?;
+    t.lock(&[Lock::Subject(&attempt.subject)])?;
     let id = attempt.user.map_or(-1, |user| user.0);
     let question =
         "SELECT reference, lifetime FROM emergency_code WHERE hash = ? AND user_id = ? AND expires_at > ?";

@@ -214,6 +214,8 @@ pub enum NoEmergencyCode {
 pub struct EmergencyAttempt {
     /// Who they say they are; none of a stranger.
     pub user: Option<UserId>,
+    /// The same, for whoever waits for others that try.
+    pub subject: Subject,
     /// The keyed hash of what they typed.
     pub hash: String,
     /// The session to open. It ends with the code's own lifetime, where that is shorter.

@@ -245,7 +245,7 @@ async fn http_is_sent_on_to_https_for_our_hosts_only_and_browsers_are_told_to_st
     }
     // One client has so many connections, and others come beside it.
     let mut open = Vec::new();
-    for _ in 0..32 {
+    for _ in 0..16 {
         open.push(Wire::connect(plain).await);
     }
     Wire::connect(plain).await.end().await;

@@ -432,6 +432,14 @@ async fn a_key_is_not_made_under_another_master_key() {
     ends(&scene.house.command(&["key", "rotate"]), 1, "state/master.key; put the key that belongs");
     ends(&scene.house.command(&["store", "check"]), 1, "state/master.key; put the key that belongs");
     assert_eq!(scene.house.json(&["key", "list"]), before);
+    // Nor anything else that a gateway could not use.
+    for command in [
+        &["user", "break-glass", "alice", "--reason", "x"][..],
+        &["user", "disable", "alice"],
+        &["session", "revoke", "--all"],
+    ] {
+        ends(&scene.house.command(command), 1, "do not open with");
+    }
     scene.gateway.stop();
     ends(&scene.house.command(&["serve"]), 1, "state/master.key; put the key that belongs");
 

@@ -1,5 +1,6 @@
 //! `vestibule selftest`: a gateway holds, a plain server does not, and the difference is told.
 
+use std::net::TcpListener;
 use std::process::Output;
 
 use serde_json::Value;
@@ -24,6 +25,15 @@ async fn an_instance_of_its_own_holds_and_leaves_nothing_behind() {
     let (simulator, upstream) = (Simulator::start(&[]), Upstream::start().await);
     let house = House::new(&simulator, &config(&upstream, "", ""));
     house.replace("[observe]", RULES);
+    // Whom the gateway tells is not told of what is played, and its log does not have it.
+    let told_to = TcpListener::bind("127.0.0.1:0").unwrap();
+    let log = house.path("access.log");
+    let tells = format!(
+        "[audit]\nwebhook = \"http://{}/\"\nwebhook_secret = {{ env = \"HOME\" }}\n\n[log]\naccess = \"json\"\naccess_file = \"{}\"",
+        told_to.local_addr().unwrap(),
+        log.display()
+    );
+    house.replace("[log]", &tells);
     // No secret is needed, and nothing of the house is touched.
     std::fs::remove_file(house.path("token")).unwrap();
     let temporary = tempfile::tempdir().unwrap();
@@ -33,7 +43,9 @@ async fn an_instance_of_its_own_holds_and_leaves_nothing_behind() {
     assert_eq!(names(&told, "fail"), Vec::<&str>::new(), "{told:#}");
     assert_eq!(names(&told, "skip"), Vec::<&str>::new(), "{told:#}");
     assert!(output.status.success() && told["passed"].as_u64().unwrap() > 100, "{told:#}");
-    assert!(!house.path("state").exists());
+    assert!(!house.path("state").exists() && !log.exists());
+    told_to.set_nonblocking(true).unwrap();
+    assert!(told_to.accept().is_err(), "nobody came to the webhook's receiver");
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
     assert_eq!((upstream.count(), simulator.requests().await.len()), (0, 0));
 }

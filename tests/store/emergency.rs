@@ -1,5 +1,6 @@
 //! Emergency codes: one for a user, good once, whoever asks how often at once.
 
+use vestibule::domain::challenge::Subject;
 use vestibule::domain::event::{Event, What};
 use vestibule::domain::id::SessionId;
 use vestibule::domain::user::{User, UserId};
@@ -41,7 +42,8 @@ fn attempt(user: Option<UserId>, hash: &str, n: u8) -> EmergencyAttempt {
         follows: None,
         event: line(What::BreakGlassUsed),
     };
-    EmergencyAttempt { user, hash: hash.to_owned(), session }
+    let subject = user.map_or_else(|| Subject::stranger("somebody"), Subject::user);
+    EmergencyAttempt { user, subject, hash: hash.to_owned(), session }
 }
 
 async fn takes(store: &Store, user: &User, hash: &str, at: u64) -> bool {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Cause, Failure, Identity, SignIn, SignedIn, Trail, tables};
 use crate::access::addresses::network;
 use crate::access::pace;
-use crate::crypto;
+use crate::crypto::{self, MasterKey};
 use crate::domain::challenge::Subject;
 use crate::domain::emergency::EmergencyCode;
 use crate::domain::event::What;
@@ -16,8 +16,10 @@ use crate::domain::return_to::ReturnTo;
 use crate::metrics::Limit;
 use crate::store::{EmergencyAttempt, NewSession, Spend};
 
-/// What an emergency code is hashed for.
-pub const PURPOSE: &str = "emergency code";
+/// What the store has of a user's emergency code. It is no other user's, whatever somebody does to the store.
+pub fn hash(master: &MasterKey, user: &str, code: &EmergencyCode) -> String {
+    master.hash("emergency code", &format!("{user}:{}", code.text()))
+}
 
 impl SignIn {
     /// Somebody says who they are and types an emergency code. A try is spent, durably, before anybody looks at it; known and
@@ -52,7 +54,7 @@ impl SignIn {
         trail: &mut Trail,
     ) -> Result<SignedIn, Cause> {
         // What cannot be one costs no try, and is answered like a wrong one.
-        let code: EmergencyCode = typed.parse().map_err(|_| Cause::WrongEmergencyCode)?;
+        let code: EmergencyCode = typed.parse().map_err(|_| Cause::MalformedEmergencyCode)?;
         tables::read().await;
         let who = self.read(identity).await?;
         let user = self.parts.store.user(who.key).await?;
@@ -65,8 +67,9 @@ impl SignIn {
         let spent = self.parts.store.spend_emergency_try(Spend { key, rate }, now).await?;
         spent.inspect_err(|_| self.hit(Limit::EmergencyTries)).map_err(Cause::TooManyAttempts)?;
         let attempt = EmergencyAttempt {
+            hash: hash(&self.parts.master, user.as_ref().map_or("", |user| user.name.as_str()), &code),
             user: user.map(|user| user.id),
-            hash: self.parts.master.hash(PURPOSE, &code.text()),
+            subject,
             session: NewSession {
                 id: SessionId::from_random(crypto::random()),
                 expires_at: now + self.session.absolute_timeout,

@@ -63,6 +63,9 @@ pub enum Cause {
     /// No emergency code, or one that was used or whose time has passed.
     #[error("no emergency code that is good")]
     WrongEmergencyCode,
+    /// What was typed cannot be an emergency code; whoever typed it is told the same.
+    #[error("what cannot be an emergency code")]
+    MalformedEmergencyCode,
     /// The code's time has passed, or the provider no longer knows it.
     #[error("the code has expired")]
     Expired,
@@ -112,6 +115,7 @@ impl Cause {
             | Self::CodesClosed
             | Self::WrongCode(_)
             | Self::WrongEmergencyCode
+            | Self::MalformedEmergencyCode
             | Self::Expired
             | Self::AlreadyUsed
             | Self::Unknown
@@ -137,6 +141,7 @@ impl Cause {
             | Self::NumberKind
             | Self::Name
             | Self::MalformedCode(_)
+            | Self::MalformedEmergencyCode
             | Self::Unknown
             | Self::Channel => Some(What::InputRefused),
             Self::ProviderDown(_) | Self::NotChecked(_) | Self::ProviderBusy(_) | Self::SendingClosed(_) => {

@@ -89,7 +89,8 @@ impl Door {
     }
 }
 
-const STATUS: &[u8; 12] = b"HTTP/1.1 200";
+/// Whatever the answer is, one that is not "not now" included: a thread that answers works.
+const STATUS: &[u8; 9] = b"HTTP/1.1 ";
 
 /// A thread that refuses us for what we do not have, or it does not have yet, works: we show no certificate where
 /// `client_ca` wants one, and before an authority has issued ours there is none to show. Killing the gateway mends

@@ -28,7 +28,7 @@ Examples:
 const PAGE: usize = 1_000;
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let work = Work::open(&args.common.config.config)?;
+    let work = Work::look(&args.common.config.config)?;
     let mut after = args.after.unwrap_or(i64::MIN);
     loop {
         let page = work.wait(work.store().audit_after(after, PAGE))?;

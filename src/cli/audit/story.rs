@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::store::{About, Recorded, RecordedMessage};
 
 pub(super) fn run(reference: Reference, common: &Common) -> Result<(), Failure> {
-    let work = Work::open(&common.config.config)?;
+    let work = Work::look(&common.config.config)?;
     let events = work.wait(work.store().audit(About { reference: Some(reference), user: None }, MOST))?;
     let challenges = work.wait(work.store().challenges_of(reference))?;
     if events.is_empty() {
@@ -70,8 +70,10 @@ fn sentence(event: &Recorded) -> String {
         "number_refused" => format!("The number: {detail}: nothing was sent"),
         "session_opened" => format!("Signed in: {provider} approved the code"),
         "break_glass_made" => format!("An emergency code was made: {detail}"),
-        "break_glass_used" => "Signed in by an emergency code: no provider was asked".to_owned(),
-        "break_glass_refused" => format!("An emergency code did not let them in: {detail}"),
+        "break_glass_used" => {
+            format!("Signed in from {} by an emergency code: no provider was asked", event.client)
+        }
+        "break_glass_refused" => format!("From {}: {detail}", event.client),
         "session_ended" => format!("Sessions ended: {detail}"),
         "user_changed" => format!("An administrator: {detail}"),
         // A newer version may have written it.

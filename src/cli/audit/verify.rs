@@ -45,7 +45,7 @@ fn expected(text: &str) -> Result<Expected, String> {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let work = Work::open(&args.common.config.config)?;
+    let work = Work::look(&args.common.config.config)?;
     let expected = args.expect.map(|Expected(number, seal)| (number, seal));
     let wanted = Wanted { from: args.from, expected };
     let chain = work.state.master.chain();

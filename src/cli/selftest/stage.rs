@@ -130,6 +130,10 @@ fn changed(settings: &Settings, directory: &Temporary, canary: SocketAddr, provi
     settings.store.master_key = Ok(None);
     (settings.observe.listen, settings.observe.explicit) = (free, false);
     settings.lookup = None;
+    // Nobody is told of what is played here, and nothing of it is written down.
+    settings.audit.webhook = None;
+    settings.traces = None;
+    (settings.log.access, settings.log.access_file) = (None, None);
     settings.challenge.identify_by = IdentifyBy::Phone;
     settings.challenge.allowed_regions = Vec::new();
     settings.providers = vec![simulated(provider)];

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::unknown;
-use crate::access::sign_in::EMERGENCY;
+use crate::access::sign_in::emergency_hash;
 use crate::cli::output::{self, moment};
 use crate::cli::state::Work;
 use crate::cli::{Common, Failure};
@@ -24,9 +24,9 @@ use crate::store::{NewEmergencyCode, NoEmergencyCode};
 pub(super) struct Args {
     /// Whom it lets in
     name: UserName,
-    /// Why, for the audit trail
-    #[arg(long, value_name = "TEXT", required_unless_present = "withdraw", default_value = "")]
-    reason: String,
+    /// Why, for the audit trail; needed unless --withdraw is there
+    #[arg(long, value_name = "TEXT", required_unless_present = "withdraw")]
+    reason: Option<String>,
     /// Take a code back that was not used yet
     #[arg(long, conflicts_with_all = ["reason", "valid", "session"])]
     withdraw: bool,
@@ -72,7 +72,7 @@ fn withdraw(args: &Args) -> Result<(), Failure> {
 }
 
 fn make(args: &Args) -> Result<(), Failure> {
-    let reason = args.reason.trim();
+    let reason = args.reason.as_deref().unwrap_or_default().trim();
     if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
         return Err(Failure::Usage(format!(
             "--reason: write why, in one line of at most {LONGEST_REASON} characters"
@@ -83,6 +83,7 @@ fn make(args: &Args) -> Result<(), Failure> {
     }
     refuse_strangers(args)?;
     let work = Work::open(&args.common.config.config)?;
+    let session = args.session.min(work.settings.session.absolute_timeout);
     let now = work.now();
     let code = EmergencyCode::from_random(crypto::random());
     let reference = Reference::from_random(crypto::random());
@@ -93,19 +94,15 @@ fn make(args: &Args) -> Result<(), Failure> {
         reference: Some(reference),
         user: Some(args.name.to_string()),
         client: "command line".to_owned(),
-        detail: format!(
-            "good until {}, for a session of {}: {reason}",
-            moment(expires_at),
-            Short(args.session)
-        ),
+        detail: format!("good until {}, for a session of {}: {reason}", moment(expires_at), Short(session)),
         message: None,
     };
     let new = NewEmergencyCode {
         user: args.name.clone(),
-        hash: work.state.master.hash(EMERGENCY, &code.text()),
+        hash: emergency_hash(&work.state.master, args.name.as_str(), &code),
         reference,
         expires_at,
-        lifetime: args.session,
+        lifetime: session,
         event,
     };
     match work.wait(work.store().add_emergency_code(new, now))? {
