@@ -41,7 +41,7 @@ impl Entry {
             time: now,
             peer,
             method: request.method().clone(),
-            host: request.headers().get(HOST).or(authority().as_ref()).map(cut),
+            host: request.headers().get(HOST).map(cut).or_else(|| authority().as_ref().map(cut)),
             path: shorter(path, LONGEST_PATH).to_owned(),
             version: request.version(),
             user_agent: request.headers().get(USER_AGENT).map(cut),

@@ -462,7 +462,7 @@ async fn authorities_that_cannot_be_read_are_told_before_anything_else() {
     let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
     assert!(said.contains(&format!("config.toml:{line}: audit.webhook_ca: ")), "{said}");
     let said = house.command(&["serve"]);
-    assert_eq!(said.status.code(), Some(1));
+    assert_eq!(said.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).contains("audit.webhook_ca"));
     assert!(house.details("gateway_started").is_empty());
 }
