@@ -62,8 +62,6 @@ pub(super) enum Kind {
     News,
     /// It writes, and is on the disk when it is answered: counts, codes, sessions, keys, the audit trail.
     Write,
-    /// The same by one statement, which is a transaction by itself.
-    Once,
     /// It writes what the last second of may be lost: the last use of a session, the removal of what is over.
     Casual,
 }
@@ -126,7 +124,7 @@ impl Engine {
         let queue = match kind {
             Kind::Read => &self.readers,
             Kind::News => &self.news,
-            Kind::Write | Kind::Once | Kind::Casual => &self.writers,
+            Kind::Write | Kind::Casual => &self.writers,
         };
         let answer = async {
             queue.send(request).await.map_err(|_| StoreError::Unavailable)?;

@@ -38,7 +38,7 @@ impl Times {
         let of = match kind {
             Kind::Read => &self.reads,
             Kind::News => &self.news,
-            Kind::Write | Kind::Once | Kind::Casual => &self.writes,
+            Kind::Write | Kind::Casual => &self.writes,
         };
         of.note(took, worked);
     }

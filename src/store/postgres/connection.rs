@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::Weak;
-use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use tokio_postgres::Statement;
@@ -19,13 +18,9 @@ use crate::store::sql::{Lock, Row, Transaction, Value};
 pub(super) struct Connection {
     wire: Wire,
     statements: HashMap<String, Statement>,
-    used_at: Instant,
     /// Whether a commit can be waited for after its locks are let go.
     early: bool,
 }
-
-/// A connection that was good a moment ago needs no question before a statement that cannot be tried twice.
-const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// Nobody waits longer for a lock, a statement, or a transaction that was left open. What is answered is on the disk, even
 /// where the server's own settings would have it otherwise.
@@ -45,7 +40,7 @@ impl Connection {
         let mut wire = Wire::open(server, TERMS, Weak::new())?;
         // A database that does not let us write such a message makes everybody wait in turn.
         let early = wire.batch(FLUSH).is_ok();
-        Ok(Self { wire, statements: HashMap::new(), used_at: Instant::now(), early })
+        Ok(Self { wire, statements: HashMap::new(), early })
     }
 
     pub(super) const fn wire(&mut self) -> &mut Wire {
@@ -58,8 +53,6 @@ impl Connection {
 
     /// Runs a command as one transaction.
     pub(super) fn run(&mut self, kind: Kind, command: &mut dyn Command) -> Result<(), StoreError> {
-        // Where an answer may get lost because the server went away meanwhile, the beginning finds it out.
-        let kind = if kind == Kind::Once && self.used_at.elapsed() > GOOD_FOR { Kind::Write } else { kind };
         let mut running =
             Running { connection: self, kind, begun: false, held: Vec::new(), crowded: false, tell: false };
         match command.work(&mut running) {
@@ -70,7 +63,6 @@ impl Connection {
                     self.wire.lose();
                     return Err(StoreError::Unavailable);
                 }
-                self.used_at = Instant::now();
                 Ok(())
             }
             Err(error) => {
@@ -128,9 +120,9 @@ struct Running<'c> {
 }
 
 impl Running<'_> {
-    /// Begins, unless it has; a command that only looks needs no transaction, and one statement is one.
+    /// Begins, unless it has; a command that only looks needs no transaction.
     fn begin(&mut self, and: &str) -> Result<(), StoreError> {
-        if self.begun || matches!(self.kind, Kind::Read | Kind::News | Kind::Once) {
+        if self.begun || matches!(self.kind, Kind::Read | Kind::News) {
             return Ok(());
         }
         let lazy = if self.kind == Kind::Casual { "; SET LOCAL synchronous_commit = off" } else { "" };
@@ -153,17 +145,6 @@ impl Running<'_> {
         };
         self.connection.wire.batch(&commit)
     }
-
-    /// Of a statement that is a transaction by itself nobody knows whether it happened when its answer is lost, as of a
-    /// commit.
-    fn settled(&self, error: StoreError) -> StoreError {
-        let StoreError::Postgres(cause) = &error else { return error };
-        if self.kind != Kind::Once || !is_broken(cause) {
-            return error;
-        }
-        tracing::warn!(%error, "nobody knows whether a statement was done");
-        StoreError::Unavailable
-    }
 }
 
 impl Transaction for Running<'_> {
@@ -171,8 +152,7 @@ impl Transaction for Running<'_> {
         self.begin("")?;
         let statement = self.connection.statement(statement)?;
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        let rows = self.connection.wire.execute(&statement, &values);
-        let rows = rows.map_err(|error| self.settled(error))?;
+        let rows = self.connection.wire.execute(&statement, &values)?;
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
