@@ -19,6 +19,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 pub use emergency::hash as emergency_hash;
 pub use failure::{Cause, Failure};
 pub use identify::Identity;
@@ -26,6 +28,7 @@ pub use identify::Identity;
 use super::addresses::Addresses;
 use super::keys::Keys;
 use super::lines::Lines;
+use super::pace;
 use super::spend_guard::SpendGuard;
 use crate::audit::Audit;
 use crate::clock::Clock;
@@ -234,6 +237,21 @@ impl SignIn {
             Err(_) | Ok(()) => cause,
         };
         Failure { cause, reference: Some(trail.reference) }
+    }
+
+    /// What whoever waits is told: written down where it came to nothing, and told after as long as it takes everybody.
+    async fn answer<T>(
+        &self,
+        since: Instant,
+        came_to: Result<T, Cause>,
+        trail: &Trail,
+    ) -> Result<T, Failure> {
+        let answer = match came_to {
+            Ok(answer) => Ok(answer),
+            Err(cause) => Err(self.fail(cause, trail).await),
+        };
+        pace::hold(since).await;
+        answer
     }
 
     /// Turns an address away that comes too often. This is the cheapest answer there is: it waits for nothing, since

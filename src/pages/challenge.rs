@@ -13,7 +13,7 @@ use super::reply::{self, Reply, with_cookie, with_retry_after};
 use super::sentence::status;
 use super::visit::Visit;
 use super::{Desk, challenge_page};
-use crate::access::sign_in::{Cause, Failure, Identity};
+use crate::access::sign_in::{Cause, Failure, Identity, SignedIn};
 use crate::config::IdentifyBy;
 use crate::domain::challenge::{Challenge, State};
 use crate::domain::channel::Channel;
@@ -60,10 +60,7 @@ impl Desk {
     pub(super) async fn start(&self, visit: &Visit) -> Result<Reply, Refusal> {
         let form = Form::read(visit)?;
         let return_to = form.optional("return_to").and_then(|text| text.parse().ok());
-        let (name, identity): (_, fn(String) -> Identity) = match self.sign_in.identify_by() {
-            IdentifyBy::Phone => ("phone", Identity::Phone),
-            IdentifyBy::Name => ("name", Identity::Name),
-        };
+        let (name, identity) = self.who();
         let typed = match form.required(name) {
             Ok(typed) => typed,
             Err(error) => {
@@ -117,16 +114,26 @@ impl Desk {
             }
         };
         match self.sign_in.verify(challenge.id, typed, visit.client, visit.carried()).await {
-            Ok(signed_in) => {
-                let lives = signed_in.session.expires_at.since(self.clock.now());
-                // Of two tabs each goes on to its own page, whichever of them asked for the code.
-                let reply = reply::see_other(return_to.unwrap_or(signed_in.return_to).as_str());
-                let reply =
-                    with_cookie(reply, self.cookies.set(self.cookies.session, signed_in.token, lives));
-                Ok(with_cookie(reply, self.cookies.clear(self.cookies.challenge)))
-            }
+            // Of two tabs each goes on to its own page, whichever of them asked for the code.
+            Ok(signed_in) => Ok(self.let_in(signed_in, return_to)),
             Err(failure) => self.after_failure(&challenge, failure, return_to.as_ref()).await,
         }
+    }
+
+    /// The field in which people say who they are, and what stands in it.
+    fn who(&self) -> (&'static str, fn(String) -> Identity) {
+        match self.sign_in.identify_by() {
+            IdentifyBy::Phone => ("phone", Identity::Phone),
+            IdentifyBy::Name => ("name", Identity::Name),
+        }
+    }
+
+    /// Sends somebody who is in to where they wanted to go.
+    fn let_in(&self, signed_in: SignedIn, return_to: Option<ReturnTo>) -> Reply {
+        let lives = signed_in.session.expires_at.since(self.clock.now());
+        let reply = reply::see_other(return_to.unwrap_or(signed_in.return_to).as_str());
+        let reply = with_cookie(reply, self.cookies.set(self.cookies.session, signed_in.token, lives));
+        with_cookie(reply, self.cookies.clear(self.cookies.challenge))
     }
 
     /// The page after a form that came to nothing, with the challenge as it is now.

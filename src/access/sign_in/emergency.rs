@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::{Cause, Failure, Identity, SignIn, SignedIn, Trail, tables};
 use crate::access::addresses::network;
-use crate::access::pace;
 use crate::crypto::{self, MasterKey};
 use crate::domain::challenge::Subject;
 use crate::domain::emergency::EmergencyCode;
@@ -37,12 +36,8 @@ impl SignIn {
         }
         let since = Instant::now();
         let mut trail = Trail::new(client);
-        let answer = match self.break_glass_at_once(identity, typed, return_to, carried, &mut trail).await {
-            Ok(signed_in) => Ok(signed_in),
-            Err(cause) => Err(self.fail(cause, &trail).await),
-        };
-        pace::hold(since).await;
-        answer
+        let came_to = self.break_glass_at_once(identity, typed, return_to, carried, &mut trail).await;
+        self.answer(since, came_to, &trail).await
     }
 
     async fn break_glass_at_once(

@@ -9,7 +9,6 @@ use super::identify::Identified;
 use super::pending::{Sending, Waiting};
 use super::sender::Order;
 use super::{Cause, Failure, Identity, SignIn, Trail};
-use crate::access::pace;
 use crate::crypto;
 use crate::domain::challenge::{Challenge, Closed, State};
 use crate::domain::channel::Channel;
@@ -35,12 +34,8 @@ impl SignIn {
         }
         let since = Instant::now();
         let mut trail = Trail::new(client);
-        let answer = match self.start_at_once(identity, return_to, &mut trail).await {
-            Ok(challenge) => Ok(challenge),
-            Err(cause) => Err(self.fail(cause, &trail).await),
-        };
-        pace::hold(since).await;
-        answer
+        let came_to = self.start_at_once(identity, return_to, &mut trail).await;
+        self.answer(since, came_to, &trail).await
     }
 
     async fn start_at_once(
@@ -163,12 +158,7 @@ impl SignIn {
             Ok(None) => Err(Cause::Unknown),
             Err(error) => Err(error.into()),
         };
-        let answer = match resent {
-            Ok(challenge) => Ok(challenge),
-            Err(cause) => Err(self.fail(cause, &trail).await),
-        };
-        pace::hold(since).await;
-        answer
+        self.answer(since, resent, &trail).await
     }
 
     async fn resend_at_once(

@@ -7,7 +7,6 @@ use tokio::time::Instant;
 
 use super::trail::call;
 use super::{Cause, Failure, SignIn, SignedIn, Trail};
-use crate::access::pace;
 use crate::crypto;
 use crate::domain::challenge::{Approval, Challenge, Code, State, Verdict};
 use crate::domain::event::What;
@@ -52,12 +51,7 @@ impl SignIn {
             }
             Ok(_) | Err(_) => Err(Cause::MalformedCode(digits)),
         };
-        let answer = match verified {
-            Ok(signed_in) => Ok(signed_in),
-            Err(cause) => Err(self.fail(cause, &trail).await),
-        };
-        pace::hold(since).await;
-        answer
+        self.answer(since, verified, &trail).await
     }
 
     async fn verify_at_once(

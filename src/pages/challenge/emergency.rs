@@ -4,13 +4,11 @@ use hyper::StatusCode;
 use minijinja::context;
 
 use super::ask::word;
-use crate::access::sign_in::Identity;
-use crate::config::IdentifyBy;
 use crate::domain::id::Reference;
 use crate::domain::return_to::ReturnTo;
 use crate::pages::form::{FieldError, Form};
 use crate::pages::problem::Refusal;
-use crate::pages::reply::{self, Reply, with_cookie, with_retry_after};
+use crate::pages::reply::{Reply, with_retry_after};
 use crate::pages::sentence::status;
 use crate::pages::visit::Visit;
 use crate::pages::{Desk, Message};
@@ -38,10 +36,7 @@ impl Desk {
     pub(in crate::pages) async fn emergency(&self, visit: &Visit) -> Result<Reply, Refusal> {
         let form = Form::read(visit)?;
         let return_to: Option<ReturnTo> = form.optional("return_to").and_then(|text| text.parse().ok());
-        let (name, identity): (_, fn(String) -> Identity) = match self.sign_in.identify_by() {
-            IdentifyBy::Phone => ("phone", Identity::Phone),
-            IdentifyBy::Name => ("name", Identity::Name),
-        };
+        let (name, identity) = self.who();
         let fields = form.required(name).and_then(|who| Ok((who, form.required("code")?)));
         let (who, code) = match fields {
             Ok(fields) => fields,
@@ -55,13 +50,7 @@ impl Desk {
             .break_glass(identity(who.to_owned()), code, goal, visit.client, visit.carried())
             .await;
         match answer {
-            Ok(signed_in) => {
-                let lives = signed_in.session.expires_at.since(self.clock.now());
-                let reply = reply::see_other(signed_in.return_to.as_str());
-                let reply =
-                    with_cookie(reply, self.cookies.set(self.cookies.session, signed_in.token, lives));
-                Ok(with_cookie(reply, self.cookies.clear(self.cookies.challenge)))
-            }
+            Ok(signed_in) => Ok(self.let_in(signed_in, None)),
             Err(failure) => {
                 let message = self.pages.sentence(&failure.cause);
                 let code = status(&failure.cause);
