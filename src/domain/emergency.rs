@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::id::{ALPHABET, NotAnId};
+use super::id::{ALPHABET, NotAnId, in_alphabet};
 
 /// Eighty bits as sixteen characters without look-alikes (Crockford's base 32), `K7QX-2MHD-04ZV-9WJT`. Whoever knows it
 /// may use it, once, so `Debug` hides it.
@@ -55,10 +55,7 @@ impl FromStr for EmergencyCode {
                 other => u8::try_from(other).map_err(|_| NotAnId),
             })
             .collect::<Result<_, _>>()?;
-        if kept.iter().any(|byte| !ALPHABET.contains(byte)) {
-            return Err(NotAnId);
-        }
-        kept.try_into().map(Self).map_err(|_| NotAnId)
+        in_alphabet(kept).map(Self)
     }
 }
 

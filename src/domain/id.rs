@@ -92,12 +92,17 @@ impl FromStr for Reference {
     type Err = NotAnId;
 
     fn from_str(text: &str) -> Result<Self, NotAnId> {
-        let kept: Vec<u8> = text.bytes().filter(|b| *b != b'-').map(|b| b.to_ascii_uppercase()).collect();
-        if kept.iter().any(|byte| !ALPHABET.contains(byte)) {
-            return Err(NotAnId);
-        }
-        kept.try_into().map(Self).map_err(|_| NotAnId)
+        let kept = text.bytes().filter(|b| *b != b'-').map(|b| b.to_ascii_uppercase()).collect();
+        in_alphabet(kept).map(Self)
     }
+}
+
+/// So many letters and digits, none of them a look-alike.
+pub(super) fn in_alphabet<const LENGTH: usize>(kept: Vec<u8>) -> Result<[u8; LENGTH], NotAnId> {
+    if kept.iter().any(|byte| !ALPHABET.contains(byte)) {
+        return Err(NotAnId);
+    }
+    kept.try_into().map_err(|_| NotAnId)
 }
 
 #[cfg(test)]
