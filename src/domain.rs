@@ -3,6 +3,7 @@
 //! No clock, no randomness, no input or output: `now` and random bytes are arguments, so every rule can be
 //! tested at any moment of time. Nothing here knows HTTP, SQL or a provider's words.
 
+pub mod buckets;
 pub mod chain;
 pub mod challenge;
 pub mod channel;

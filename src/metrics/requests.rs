@@ -13,6 +13,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 
+use crate::domain::buckets::{BUCKETS, bounded, bucket, microseconds};
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -54,18 +56,13 @@ impl Outcome {
 
 /// Classes of status codes, 1xx to 5xx.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-/// The upper bounds of how long answers took, in microseconds.
-const BOUNDS: [u64; 13] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    10_000_000,
-];
 
 /// What one thread counted of one route.
 #[derive(Debug, Default)]
 pub struct Counted {
     answers: [[AtomicU64; CLASSES.len()]; OUTCOMES.len()],
-    /// How many took so long; the last are those that took longer than all bounds.
-    took: [AtomicU64; BOUNDS.len() + 1],
+    /// How many took so long.
+    took: [AtomicU64; BUCKETS],
     microseconds: AtomicU64,
 }
 
@@ -75,9 +72,8 @@ impl Counted {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         add(&self.answers[outcome as usize][class], 1);
         if outcome == Outcome::Forwarded {
-            let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            let place = BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(BOUNDS.len());
-            add(&self.took[place], 1);
+            let took = microseconds(took);
+            add(&self.took[bucket(took)], 1);
             add(&self.microseconds, took);
         }
     }
@@ -144,9 +140,8 @@ impl Collector for Requests {
         let mut family = encoder.encode_descriptor("request_seconds", help, None, MetricType::Histogram)?;
         for (route, counted) in routes.iter() {
             let labels = RouteLabels { route: route.clone() };
-            let took: Vec<u64> = (0..=BOUNDS.len()).map(|place| sum(counted, |c| &c.took[place])).collect();
-            let bounds = BOUNDS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
-            let buckets: Vec<(f64, u64)> = bounds.zip(took.iter().copied()).collect();
+            let took: Vec<u64> = (0..BUCKETS).map(|place| sum(counted, |c| &c.took[place])).collect();
+            let buckets = bounded(took.iter().copied());
             let seconds = sum(counted, |counted| &counted.microseconds) as f64 / 1e6;
             let mut family = family.encode_family(&labels)?;
             family.encode_histogram::<NoLabelSet>(seconds, took.iter().sum(), &buckets, None)?;

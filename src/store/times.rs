@@ -4,12 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::engine::{Dialect, Kind};
-
-/// The upper bounds of how long it took, in microseconds.
-const BOUNDS: [u64; 13] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    10_000_000,
-];
+use crate::domain::buckets::{BUCKETS, bounded, bucket, microseconds};
 
 /// How long a store took, whoever asked, by what it was asked for.
 #[derive(Debug)]
@@ -23,8 +18,8 @@ pub struct Times {
 /// How long it took to do one kind of work. What was waited for in vain is counted, too.
 #[derive(Debug, Default)]
 pub struct Took {
-    /// How many took so long; the last are those that took longer than all bounds.
-    places: [AtomicU64; BOUNDS.len() + 1],
+    /// How many took so long.
+    places: [AtomicU64; BUCKETS],
     microseconds: AtomicU64,
     failed: AtomicU64,
 }
@@ -59,17 +54,15 @@ impl Times {
 
 impl Took {
     fn note(&self, took: Duration, worked: bool) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let place = BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(BOUNDS.len());
-        self.places[place].fetch_add(1, Relaxed);
+        let took = microseconds(took);
+        self.places[bucket(took)].fetch_add(1, Relaxed);
         self.microseconds.fetch_add(took, Relaxed);
         self.failed.fetch_add(u64::from(!worked), Relaxed);
     }
 
     /// How many took longer than the bound before and not longer than this one, in seconds; and all seconds together.
     pub fn buckets(&self) -> (Vec<(f64, u64)>, f64) {
-        let bounds = BOUNDS.iter().map(|bound| *bound as f64 / 1e6).chain([f64::INFINITY]);
-        let buckets = bounds.zip(self.places.iter().map(|times| times.load(Relaxed))).collect();
+        let buckets = bounded(self.places.iter().map(|times| times.load(Relaxed)));
         (buckets, self.microseconds.load(Relaxed) as f64 / 1e6)
     }
 
