@@ -125,7 +125,7 @@ impl Front {
     }
 
     fn entry(&self, log: &AccessLog, request: &Request<Incoming>, peer: &Peer) -> Entry {
-        let now = jiff::Timestamp::from_second(self.site.clock.now().unix()).unwrap_or_default();
+        let now = self.site.clock.now().to_jiff();
         Entry::begin(log, request, peer.address, now)
     }
 

@@ -17,6 +17,7 @@ pub mod passed;
 mod proxy_protocol;
 pub mod redirect;
 mod screened;
+mod text;
 pub mod tls;
 mod traffic;
 mod turns;

@@ -110,7 +110,7 @@ impl Budget {
 
 fn period(now: Timestamp, unit: jiff::Unit) -> (Timestamp, Timestamp) {
     use jiff::tz::TimeZone;
-    let moment = jiff::Timestamp::from_second(now.unix()).unwrap_or_default().to_zoned(TimeZone::UTC);
+    let moment = now.to_jiff().to_zoned(TimeZone::UTC);
     let (first, next) = if unit == jiff::Unit::Month {
         let first = moment.date().first_of_month();
         (first, first.saturating_add(jiff::Span::new().months(1)))

@@ -9,6 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The same for a calendar.
+    pub fn to_jiff(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_second(self.unix()).unwrap_or_default()
+    }
+
     /// The moment `seconds` after the epoch.
     pub const fn from_unix(seconds: i64) -> Self {
         Self(seconds)

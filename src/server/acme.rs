@@ -132,8 +132,7 @@ impl Renewal {
                 let new = tls.certificates().issued();
                 let (now, lasts) = (self.clock.now(), new.as_ref().map_or(LOOK_EVERY, lifetime));
                 *plan = Plan { not_before: Some(now + (lasts / 2).min(LOOK_EVERY)), ..Plan::default() };
-                let until =
-                    new.map(|new| jiff::Timestamp::from_second(new.expires().unix()).unwrap_or_default());
+                let until = new.map(|new| new.expires().to_jiff());
                 tracing::info!(domains = ?acme.domains, ?until, "a certificate was issued");
                 Duration::ZERO
             }

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::text::text;
 use crate::access::outage::Away;
 use crate::access::sessions::Sessions;
 use crate::access::spend_guard::gateway_budgets;
@@ -150,7 +151,7 @@ impl Observed {
 }
 
 fn describe(Away { since, grace_left }: Away) -> String {
-    let since = jiff::Timestamp::from_second(since.unix()).unwrap_or_default();
+    let since = since.to_jiff();
     match grace_left {
         Some(left) => format!("the store is away since {since}; sessions in use go on for {}\n", Short(left)),
         None => format!("the store is away since {since}; the grace is over and no session goes on\n"),
@@ -170,11 +171,4 @@ async fn answer(request: &Request<Incoming>, observed: &Observed) -> Response<Fu
         },
         _ => text(StatusCode::NOT_FOUND, "not found\n"),
     }
-}
-
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
 }

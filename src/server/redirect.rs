@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::header::{HeaderValue, LOCATION};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::addresses::Addresses;
 use super::client::Client;
 use super::front::Serving;
+use super::text::text;
 use super::tls::Challenges;
 use crate::gateway::target::path_and_query;
 use crate::message::authority;
@@ -105,11 +106,4 @@ impl Redirect {
         let is_public = *host == *serving.public_url.host;
         Some(if is_public { serving.public_url.authority() } else { host.to_string() })
     }
-}
-
-fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
 }

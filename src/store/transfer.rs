@@ -316,7 +316,7 @@ fn refuse_occupied(t: &mut dyn Transaction, dialect: Dialect) -> Result<(), Stor
         Ok((row.get::<Timestamp>("at")?, row.get::<String>("detail")?))
     })?;
     if let Some((at, from)) = came {
-        let at = jiff::Timestamp::from_second(at.unix()).unwrap_or_default();
+        let at = at.to_jiff();
         let empty = match dialect {
             Dialect::Sqlite => "remove the file",
             Dialect::Postgres => "empty the database (DROP DATABASE, CREATE DATABASE)",

@@ -124,7 +124,7 @@ fn clock_time(at: Timestamp) -> String {
 }
 
 fn zoned(at: Timestamp, zone: TimeZone) -> Zoned {
-    jiff::Timestamp::from_second(at.unix()).unwrap_or_default().to_zoned(zone)
+    at.to_jiff().to_zoned(zone)
 }
 
 pub(super) const fn word(identify_by: IdentifyBy) -> &'static str {

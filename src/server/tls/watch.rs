@@ -72,7 +72,7 @@ impl Files {
         match certificates.read_again() {
             Ok(()) => {
                 for shown in certificates.all().iter() {
-                    let until = jiff::Timestamp::from_second(shown.expires().unix()).unwrap_or_default();
+                    let until = shown.expires().to_jiff();
                     tracing::info!(name = shown.name(), %until, "a certificate was read again");
                 }
             }

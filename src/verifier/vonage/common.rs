@@ -52,7 +52,7 @@ pub(super) fn second(first: Channel, offered: &[Channel]) -> Channel {
 
 /// Sixteen random bytes, in hexadecimal digits.
 pub(super) fn random_id() -> String {
-    hexadecimal(&crypto::random::<16>())
+    crypto::hexadecimal(&crypto::random::<16>())
 }
 
 /// A random UUID (RFC 9562 section 5.4).
@@ -61,11 +61,7 @@ pub(super) fn random_uuid() -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let parts = [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..]];
-    parts.map(hexadecimal).join("-")
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    parts.map(crypto::hexadecimal).join("-")
 }
 
 #[cfg(test)]
