@@ -48,11 +48,11 @@ use crate::server::passed::{OBSERVE, Passed};
 use crate::server::{acme, front, listener, observe, redirect, tls};
 use crate::store::{StoreError, Use};
 
-/// The store has so long to take what is only in memory when the gateway hands over.
-const LAST_WORDS: Duration = Duration::from_secs(10);
-/// The same when it stops: sessions, then lines of the audit trail that wait, then the last one.
+/// The store has so long to take the last use of sessions when the gateway stops.
 const SESSIONS_TAKE: Duration = Duration::from_secs(6);
+/// Then the lines of the audit trail that wait.
 const LINES_TAKE: Duration = Duration::from_secs(3);
+/// And the last line.
 const NOTE_TAKES: Duration = Duration::from_secs(3);
 
 /// A thread goes over to another configuration in so long.

@@ -31,6 +31,9 @@ const READY: u8 = b'R';
 /// The next process is ready in so long, or not at all. It may have a large store to look through.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The store has so long to take what is only in memory.
+const CATCH_UP: Duration = Duration::from_secs(10);
+
 /// It has so long to say why it ends.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
@@ -112,7 +115,7 @@ impl Gateway {
             hear(&mut word, ASK).await?;
             // What is only in memory is in the store before the next one looks.
             let written = async { trail.0.catch_up().await.and(trail.1.catch_up().await) };
-            if !matches!(timeout(super::LAST_WORDS, written).await, Ok(Ok(()))) {
+            if !matches!(timeout(CATCH_UP, written).await, Ok(Ok(()))) {
                 tracing::warn!("the next process starts without what the store does not take");
             }
             store.let_go();

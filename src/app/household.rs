@@ -220,30 +220,26 @@ async fn tidy(desk: watch::Receiver<Arc<Desk>>, clock: Arc<dyn Clock>, period: D
 }
 
 async fn purge(store: Store, sessions: Arc<Sessions>, clock: Arc<dyn Clock>, key_lifetime: Duration) {
-    let mut ticks = every(PURGE_EVERY);
-    let mut complaint = Complaint::about("old records cannot be purged");
-    loop {
-        ticks.tick().await;
-        // In small batches, so that nobody waits long behind one; again at once while there is more.
-        while !sessions.outage().is_away() {
-            let gone = store.purge(clock.now(), key_lifetime).await;
-            complaint.tell(&gone);
-            if !gone.is_ok_and(|gone| gone >= FULL_BATCH) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
+    let some = || store.purge(clock.now(), key_lifetime);
+    in_batches(&sessions, Complaint::about("old records cannot be purged"), some).await;
 }
 
 /// Lines of the audit trail go when they are as old as this.
 async fn purge_audit(store: Store, sessions: Arc<Sessions>, clock: Arc<dyn Clock>, keep: Duration) {
+    let some = || store.purge_audit(clock.now() - keep, clock.now());
+    in_batches(&sessions, Complaint::about("the audit trail cannot be purged"), some).await;
+}
+
+/// In small batches, so that nobody waits long behind one; again at once while there is more.
+async fn in_batches<F>(sessions: &Sessions, mut complaint: Complaint, some: impl Fn() -> F)
+where
+    F: Future<Output = Result<usize, StoreError>>,
+{
     let mut ticks = every(PURGE_EVERY);
-    let mut complaint = Complaint::about("the audit trail cannot be purged");
     loop {
         ticks.tick().await;
         while !sessions.outage().is_away() {
-            let gone = store.purge_audit(clock.now() - keep, clock.now()).await;
+            let gone = some().await;
             complaint.tell(&gone);
             if !gone.is_ok_and(|gone| gone >= FULL_BATCH) {
                 break;
