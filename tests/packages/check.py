@@ -37,10 +37,12 @@ PLACE = Path(os.environ["PLACE"]).absolute()
 PHONE = "+14155550100"
 NAME_SERVER = "127.0.0.99"
 PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+# Where the administrator of a test leaves files.
+DESK = "/srv"
 # What installing and purging any package changes in a Debian, and the user that stays.
 ANYBODYS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/subuid", "/etc/subgid", "/etc/.pwd.lock",
             "/var/lib/dpkg", "/var/lib/apt", "/var/cache", "/var/log", "/var/lib/systemd/deb-systemd",
-            "/tmp", "/run", "/root")
+            "/tmp", "/run", DESK)
 
 
 def run(*command: str | Path, **options) -> str:
@@ -94,11 +96,11 @@ class Debian:
 
     def configure(self, listen: int, upstream: str, provider: str) -> None:
         """As an administrator does, in a rehearsal."""
-        (self.root / "root/token").write_text("0123456789abcdef0123456789abcdef\n", encoding="utf-8")
+        (self.root / DESK[1:] / "token").write_text("0123456789abcdef0123456789abcdef\n", encoding="utf-8")
         self.run("vestibule", "init", "--offline", "--public-url", f"http://127.0.0.1:{listen}",
                  "--upstream", upstream, "--tls", "proxy", "--listen", f"127.0.0.1:{listen}", "--provider", "twilio",
                  "--account", "AC" + 32 * "1", "--service", "VA" + 32 * "1", "--base-url", provider,
-                 "--secret-file", "/root/token", "--user", "alice", "--phone", PHONE, "--region", "US")
+                 "--secret-file", f"{DESK}/token", "--user", "alice", "--phone", PHONE, "--region", "US")
         config = self.root / "etc/vestibule/config.toml"
         observe = f'\n# ours\n[observe]\nlisten = "127.0.0.1:{free_port()}"\n'
         config.write_text(config.read_text(encoding="utf-8") + observe, encoding="utf-8")
@@ -220,11 +222,11 @@ def in_a_chroot() -> None:
 
 def going_back(debian: Debian) -> None:
     """After a step of the schema, as docs/upgrade.md says."""
-    debian.run("vestibule", "backup", "/root/before-upgrade.db")
+    debian.run("vestibule", "backup", f"{DESK}/before-upgrade.db")
     with contextlib.closing(sqlite3.connect(debian.root / "var/lib/vestibule/vestibule.db")) as store:
         store.execute("PRAGMA user_version = 99")
     assert "run the newer version" in debian.fails("vestibule", "user", "list")
-    debian.run("vestibule", "restore", "/root/before-upgrade.db")
+    debian.run("vestibule", "restore", f"{DESK}/before-upgrade.db")
     assert "alice" in debian.run("vestibule", "user", "list")
 
 
@@ -357,8 +359,8 @@ def by_the_guide(machine: Machine) -> None:
     part = Path("docs/install.md").read_text(encoding="utf-8").partition("\n## The tarball\n")[2]
     commands = re.search(r"^```sh\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)[1]
     for file in FIRST.glob("*.tar.gz*"):
-        shutil.copy(file, machine.root / "root")
-    machine.run("sh", "-e", "-c", f"cd /root\n{commands}")
+        shutil.copy(file, machine.root / DESK[1:])
+    machine.run("sh", "-e", "-c", f"cd {DESK}\n{commands}")
 
 
 @contextlib.contextmanager
