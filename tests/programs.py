@@ -92,6 +92,15 @@ class Simulator:
         self._program = Program("simulator", command, log_directory)
         self.url = self._program.line(lambda line: line.startswith("listening ")).split()[1]
 
+    def provider(self, auth_token: Path) -> str:
+        """Its section of a configuration."""
+        return f"""[[provider]]
+kind = "twilio"
+base_url = "{self.url}"
+account_sid = "AC{"0a" * 16}"
+auth_token = {{ file = "{auth_token}" }}
+service_sid = "VA{"0b" * 16}\""""
+
     def messages(self, phone: str) -> list[dict]:
         with urllib.request.urlopen(f"{self.url}/simulator/messages", timeout=5) as answer:
             return [message for message in json.load(answer) if message["to"] == phone]

@@ -57,12 +57,7 @@ state_directory = "{directory}/state"
 [[route]]
 upstream = ["http://127.0.0.1:9"]
 
-[[provider]]
-kind = "twilio"
-base_url = "{simulator.url}"
-account_sid = "AC{"0a" * 16}"
-auth_token = {{ file = "{auth_token}" }}
-service_sid = "VA{"0b" * 16}"
+{simulator.provider(auth_token)}
 
 [challenge]
 identify_by = "{identify_by}"

@@ -88,12 +88,7 @@ upstream = ["{jupyter.url}"]
 path = "/down"
 upstream = ["http://127.0.0.1:{free_port()}"]
 
-[[provider]]
-kind = "twilio"
-base_url = "{simulator.url}"
-account_sid = "AC{"0a" * 16}"
-auth_token = {{ file = "{auth_token}" }}
-service_sid = "VA{"0b" * 16}"
+{simulator.provider(auth_token)}
 
 [limits]
 starts_per_address = "10000/1h"

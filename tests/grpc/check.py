@@ -179,12 +179,7 @@ path = "/secure.Echo"
 upstream = ["https://127.0.0.1:{secure}"]
 upstream_ca = "{STAGE}/certificate.pem"
 
-[[provider]]
-kind = "twilio"
-base_url = "{simulator.url}"
-account_sid = "AC{"0a" * 16}"
-auth_token = {{ file = "{auth_token}" }}
-service_sid = "VA{"0b" * 16}"
+{simulator.provider(auth_token)}
 
 [limits]
 starts_per_number = "10000/1h"

@@ -254,12 +254,7 @@ trusted_proxies = ["127.0.0.2"]
 host = "127.0.0.1"
 upstream = ["http://127.0.0.1:{upstream}"]
 
-[[provider]]
-kind = "twilio"
-base_url = "{simulator.url}"
-account_sid = "AC{"0a" * 16}"
-auth_token = {{ file = "{STAGE}/token" }}
-service_sid = "VA{"0b" * 16}"
+{simulator.provider(STAGE / "token")}
 
 [observe]
 listen = "127.0.0.1:0"
