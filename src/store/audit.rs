@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::chain::{Chain, HEAD, StoredHead, corrupt, head_in, hold, put_head, put_ours, stored_head};
 use super::sql::{Lock, Row, Transaction, Value, values};
-use crate::domain::chain::{self, Hash, Head, Line, TEXTS};
+use crate::domain::chain::{BROKEN, Hash, Head, Line, TEXTS, age};
 use crate::domain::event::{Event, What};
 use crate::domain::time::Timestamp;
 use crate::domain::user::UserName;
@@ -100,7 +100,7 @@ fn seal(row: &dyn Row) -> Result<Option<Vec<u8>>, StoreError> {
 
 /// The same; one that is none fits nothing.
 fn hash(row: &dyn Row) -> Result<Option<Hash>, StoreError> {
-    Ok(seal(row)?.map(|seal| seal.try_into().unwrap_or(chain::BROKEN)))
+    Ok(seal(row)?.map(|seal| seal.try_into().unwrap_or(BROKEN)))
 }
 
 fn line(row: &dyn Row) -> Result<Line, StoreError> {
@@ -111,7 +111,7 @@ fn line(row: &dyn Row) -> Result<Line, StoreError> {
     Ok(Line { number: row.get("number")?, at: row.get("at")?, texts })
 }
 
-/// Some of the oldest lines go: those that are old, by times that can be believed (`chain::old`).
+/// Some of the oldest lines go: those that are old, by times that can be believed (`chain/age`).
 pub(super) fn purge(
     t: &mut dyn Transaction,
     chain: &Chain,
@@ -128,11 +128,11 @@ pub(super) fn purge(
     }
     let oldest = format!("SELECT * FROM audit ORDER BY number LIMIT {PURGED}");
     let oldest = t.all(&oldest, values![], |row| Ok((line(row)?, hash(row)?)))?;
-    let aged = chain::aged(&|bytes| chain.key.seal(bytes), &head, &oldest);
+    let aged = age::aged(&|bytes| chain.key.seal(bytes), &head, &oldest);
     let delivered =
         t.one("SELECT min(delivered) AS delivered FROM webhook", values![], |row| row.get("delivered"))?;
-    let free = chain::not_waited_for(&aged, delivered.flatten(), now - GIVEN_UP_AFTER);
-    let gone = chain::old(&aged[..free], before, now);
+    let free = age::not_waited_for(&aged, delivered.flatten(), now - GIVEN_UP_AFTER);
+    let gone = age::old(&aged[..free], before, now);
     let (Some(first), Some(last)) = (oldest[..gone].first(), oldest[..gone].last()) else { return Ok(0) };
     let (first, last, its_hash) = (first.0.number, last.0.number, last.1);
     let is_whole = aged[..gone].iter().all(|line| line.fits);
