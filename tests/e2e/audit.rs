@@ -39,6 +39,9 @@ async fn a_trail_that_was_touched_is_told_from_one_that_was_not() {
     expect_failure(&said, "has not the seal that was expected");
     let usage = scene.house.command(&["audit", "verify", "--expect", "nonsense"]);
     assert_eq!(usage.status.code(), Some(64));
+    let beyond = scene.house.command(&["audit", "verify", "--from", "999"]);
+    assert_eq!(beyond.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&beyond.stderr).contains("--from: there is no line 999"));
 
     scene.house.sql("UPDATE audit SET user_name = 'bob' WHERE what = 'session_opened'");
     let line = scene.house.told("SELECT '' || number FROM audit WHERE what = 'session_opened'");

@@ -86,6 +86,10 @@ fn as_json(report: &Report) -> Value {
 }
 
 fn failed(fault: &Fault, json: bool) -> Result<Failure, Failure> {
+    // Nothing is wrong with the trail.
+    if let Fault::Beyond(..) = fault {
+        return Ok(Failure::Usage(format!("--from: {fault}")));
+    }
     if json {
         output::json(&json!({ "whole": false, "line": fault.line(), "fault": fault.to_string() }))?;
     }
